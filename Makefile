@@ -1,0 +1,34 @@
+# Every target sets up what it needs in .venv by itself; `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help test check format schema clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: $(VENV)/.test ## the whole test suite (needs PyPI alone)
+	@$(BIN)/pytest
+
+check: $(VENV)/.check ## ruff and mypy, as strict as they go
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+format: $(VENV)/.check ## let ruff put the code in order
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) .tools build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "pgleash needs Python 3.11 or later; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "this Python cannot make virtual environments (on Debian: apt-get install python3-venv)"; rm -rf $(VENV); exit 1; }
+
+# One stamp for each of pyproject.toml's extras.
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV) for $* ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@

@@ -1,0 +1,26 @@
+"""pgleash: a Postgres sidecar that says who is sitting on an open transaction.
+
+A map of the package. A file imports only from rooms below its own; tests/test_house.py checks it.
+
+    cli, __main__   the commands; the only place that exits
+    demo/           an embedded Postgres and a leaking application
+    server          listeners, accept, drain; owns the sessions
+    greeting        a client's first packets, until it asks for a session
+    session         one client and its one backend, from the startup packet to the close
+    relay           the two asyncio protocols: write through, then show to the tracker; back-pressure
+    leash/          deciding (policy: pure) and acting (watchdog, terminate)
+    upstream        dialling the server: resolve, connect, forward a cancel
+    report/         typed events, their way into the log, the ledger by client
+    attribution/    naming the culprit; runs only when there is a leak
+    settings        every option once: file, environment, flag, schema
+    sockets         what the kernel is told and asked about a socket
+    wire/           the frontend/backend protocol, sans-I/O: scanner, startup, tracker, transaction, replies
+    errors          the exceptions, by whose fault they are
+
+The way of a byte: `relay.Leg.data_received` writes it to the other socket, then shows it to `wire.tracker`, which cuts
+the stream into messages and keeps whose turn it is. The way of a leak: `leash.watchdog` wakes when a limit could have
+passed, `session.view` says what is held and since when, `leash.policy.judge` gives a verdict, the session reports it
+(`report`) and, if told to, ends itself (`leash.terminate`).
+"""
+
+__version__ = "0.1.0"
