@@ -1,0 +1,330 @@
+"""The messages of a session -> its phase, its transaction status, and what the client holds.
+
+Rules:
+
+1. *Status is what the server said.* Only ReadyForQuery's byte tells whether a transaction block is open.
+2. *Whose turn is it?* The client's, when nothing is due (proxy/wire/outstanding.py), when a series without Sync has had
+   all its replies, or when the server reads COPY data. Else the server's, for as long as it likes.
+3. *A hold* is the client's turn while a transaction is open. Its clock starts with the message that made it the
+   client's turn; ParameterStatus, notices and notifications do not move it; in a COPY every byte of the client does.
+4. A series without Sync that has failed outside of a transaction block holds nothing: the server has rolled back.
+
+    phase         entered by                      the client's turn
+    STARTUP       the startup packet              no: authentication has its own time limit
+    READY         ReadyForQuery                   when nothing is due, or a series is stalled
+    COPY_IN       CopyInResponse                  yes, until CopyDone or CopyFail
+    COPY_IN_DONE  CopyDone or CopyFail            no
+    COPY_OUT      CopyOutResponse                 no
+    ENDED         a FATAL                         no: nothing is held any more
+"""
+
+import enum
+from typing import Final, NamedTuple
+
+from proxy.wire import messages as m
+from proxy.wire.outstanding import Outstanding
+from proxy.wire.statements import UNKNOWN, Statements
+from proxy.wire.transaction import COPY_IN, Transaction
+
+# Parameters that the server reports and that are worth knowing: who the client is, and how strings are quoted.
+PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings"})
+
+
+class Phase(enum.Enum):
+    """What the session is in the middle of."""
+
+    STARTUP = "startup"
+    READY = "ready"
+    COPY_IN = "copy_in"
+    COPY_IN_DONE = "copy_in_done"
+    COPY_OUT = "copy_out"
+    ENDED = "ended"
+
+
+class HoldKind(enum.StrEnum):
+    """The ways of holding a transaction open while the backend waits for the client."""
+
+    IDLE_IN_TRANSACTION = "idle_in_transaction"
+    IDLE_IN_FAILED_TRANSACTION = "idle_in_failed_transaction"
+    STALLED_PIPELINE = "stalled_pipeline"
+    STALLED_COPY = "stalled_copy"
+    UNREAD_RESULTS = "unread_results"
+
+
+class Hold(NamedTuple):
+    """The client's turn, in an open transaction.
+
+    Attributes:
+        kind: how.
+        since: since when, in seconds of the caller's clock.
+    """
+
+    kind: HoldKind
+    since: float
+
+
+class MessageFlow:
+    """One session, as the messages of both sides tell it.
+
+    Attributes:
+        now: when the messages that are being told were seen; set by the caller, in seconds.
+        phase: what the session is in the middle of.
+        status: the byte of the last ReadyForQuery.
+        transaction: what the open transaction, or the last one, did.
+        parameters: the last ParameterStatus of the names in PARAMETERS.
+        backend_pid, cancel_key: of BackendKeyData; 0 and b"" if the server sent none.
+        due: what the server still owes.
+        terminated: the client has sent Terminate.
+        confused: why what came cannot be understood, or None.
+    """
+
+    __slots__ = (
+        "_early_copy_ends",
+        "_statements",
+        "_turn_since",
+        "backend_pid",
+        "cancel_key",
+        "confused",
+        "due",
+        "now",
+        "parameters",
+        "phase",
+        "status",
+        "terminated",
+        "transaction",
+    )
+
+    def __init__(self) -> None:
+        self.due = Outstanding()
+        self.due.query()  # the startup packet, too, is answered by a ReadyForQuery
+        self._statements = Statements()
+        self._statements.function_call()
+        self._early_copy_ends = 0  # CopyDone or CopyFail that the client sent before it saw a CopyInResponse
+        self._turn_since = 0.0
+        self.now = 0.0
+        self.phase = Phase.STARTUP
+        self.status: int = m.IDLE
+        self.transaction = Transaction()
+        self.parameters: dict[str, str] = {}
+        self.backend_pid = 0
+        self.cancel_key = b""
+        self.terminated = False
+        self.confused: str | None = None
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the server has a transaction open: a block, or the one around a running request."""
+        if self.phase is Phase.STARTUP or self.phase is Phase.ENDED:
+            return False
+        if self.status == m.IDLE and self.due.stalled:
+            return self.due.series_opens and not self.due.discarding
+        return self.status != m.IDLE or not self.due.quiet
+
+    @property
+    def only_parsed(self) -> bool:
+        """Whether all that keeps a transaction open is a series that has executed nothing, like asyncpg's prepare()."""
+        return self.status == m.IDLE and self.due.stalled and not self.due.series_executes
+
+    @property
+    def opener(self) -> bytes:
+        """The raw text that opened the transaction, as far as it is known."""
+        return self.transaction.opener or self._statements.running or self._only_parsed()
+
+    @property
+    def last(self) -> bytes:
+        """The raw text of the running statement, else of the last one."""
+        return self._statements.running or self.transaction.last or self._only_parsed()
+
+    @property
+    def statements(self) -> int:
+        """How many statements the transaction has had, with those that are not answered yet."""
+        return self.transaction.statements + self._statements.pending
+
+    def hold(self) -> Hold | None:
+        """What the client holds, as far as messages tell; unread results show at the socket."""
+        if self.terminated or not self.in_transaction:
+            return None
+        if self.phase is Phase.COPY_IN:
+            return Hold(HoldKind.STALLED_COPY, self._turn_since)
+        if self.due.stalled:
+            return Hold(HoldKind.STALLED_PIPELINE, self._turn_since)
+        if not self.due.quiet:
+            return None
+        if self.status == m.IN_FAILED_TRANSACTION:
+            return Hold(HoldKind.IDLE_IN_FAILED_TRANSACTION, self._turn_since)
+        return Hold(HoldKind.IDLE_IN_TRANSACTION, self._turn_since)
+
+    def _only_parsed(self) -> bytes:
+        return UNKNOWN if self.transaction.statements else self._statements.parsed
+
+    def client_moved(self) -> None:
+        """Bytes came from the client: a COPY goes on, even within a message."""
+        if self.phase is Phase.COPY_IN:
+            self._turn_since = self.now
+
+    # The frontend's messages. Flush, CopyData and passwords change nothing.
+
+    def query(self, body: bytes) -> None:
+        """Query."""
+        self._request()
+        if self.due.query():
+            self._statements.query(body)
+
+    def function_call(self, _body: bytes) -> None:
+        """FunctionCall: answered like a Query."""
+        self._request()
+        if self.due.query():
+            self._statements.function_call()
+
+    def parse(self, body: bytes) -> None:
+        """Parse."""
+        self._request()
+        self._statements.parse(body)
+        self.due.extended()
+
+    def bind(self, body: bytes) -> None:
+        """Bind."""
+        self._request()
+        self._statements.bind(body)
+        self.due.extended()
+
+    def describe(self, _body: bytes) -> None:
+        """Describe."""
+        self._request()
+        self.due.extended()
+
+    def close(self, body: bytes) -> None:
+        """Close: the only extended message that opens no transaction."""
+        self._request()
+        self._statements.close(body)
+        self.due.extended(opens=False)
+
+    def execute(self, body: bytes) -> None:
+        """Execute."""
+        self._request()
+        if not self.due.discarding:
+            self._statements.execute(body)
+        self.due.extended(executes=1)
+
+    def sync(self, _body: bytes) -> None:
+        """Sync."""
+        if self.phase is Phase.COPY_IN:
+            self.due.copy_sync()
+        else:
+            self._request()
+            self.due.sync()
+
+    def copy_end(self, _body: bytes) -> None:
+        """CopyDone or CopyFail; late ones are discarded by the server, early ones wait for the COPY to begin."""
+        if self.phase is Phase.COPY_IN:
+            self.phase = Phase.COPY_IN_DONE
+        elif self.phase is Phase.READY and not self.due.quiet:
+            self._early_copy_ends += 1
+
+    def terminate(self, _body: bytes) -> None:
+        """Terminate."""
+        self.terminated = True
+
+    def _request(self) -> None:
+        """A request begins; if it was the client's turn, that turn ends, and outside a transaction one begins."""
+        if self.due.quiet and self.status == m.IDLE:
+            self.transaction.begin(self.now)
+        elif self.due.quiet or self.due.stalled:
+            self.transaction.idle += self.now - self._turn_since
+
+    # The backend's messages. DataRow and CopyData, notices and notifications change nothing.
+
+    def replied(self, _body: bytes) -> None:
+        """ParseComplete, BindComplete, CloseComplete, and what answers a Describe; or a Query's RowDescription."""
+        self.due.reply()
+        self._turn_since = self.now
+
+    def command_complete(self, body: bytes) -> None:
+        """CommandComplete: of an Execute, or of one of the statements in a Query."""
+        tag = body.rstrip(b"\0")
+        if self.phase is not Phase.READY:
+            tag = self._copy_complete(tag)
+        self.transaction.completed(self._executed(), tag, self.now)
+
+    def executed(self, _body: bytes) -> None:
+        """EmptyQueryResponse or PortalSuspended: an answer without a tag."""
+        self.transaction.answered(self._executed())
+
+    def _executed(self) -> bytes:
+        """The text of the statement that was answered; that of a Query stays until ReadyForQuery."""
+        self._turn_since = self.now
+        return self._statements.answered() if self.due.reply(executes=1) else self._statements.running
+
+    def _copy_complete(self, tag: bytes) -> bytes:
+        tag = tag if self.phase is Phase.COPY_OUT else COPY_IN
+        self.phase = Phase.READY
+        self.due.copied()
+        return tag
+
+    def error(self, body: bytes) -> None:
+        """ErrorResponse: of what is due first; a FATAL is the last message of a session."""
+        if _severity(body) != b"ERROR":
+            self.phase = Phase.ENDED
+            return
+        if self.phase is not Phase.STARTUP:
+            self.phase = Phase.READY
+        self._turn_since = self.now
+        dropped = self.due.error()
+        if dropped:
+            self.transaction.fail(self._statements.answered())
+        elif self.due.in_query:
+            self.transaction.fail(self._statements.running)
+        for _ in range(dropped - 1):
+            self._statements.answered()
+
+    def copy_in(self, _body: bytes) -> None:
+        """CopyInResponse."""
+        self.due.copy_in()
+        self._turn_since = self.now
+        self.phase = Phase.COPY_IN
+        if self._early_copy_ends:
+            self._early_copy_ends -= 1
+            self.phase = Phase.COPY_IN_DONE
+            if self.due.copy_syncs:
+                self.confused = "a Sync was sent with the data of a COPY that had not begun"
+
+    def copy_out(self, _body: bytes) -> None:
+        """CopyOutResponse."""
+        self.phase = Phase.COPY_OUT
+
+    def copy_both(self, _body: bytes) -> None:
+        """CopyBothResponse: replication, in a session that did not ask for it."""
+        self.confused = "replication in an ordinary session"
+
+    def ready(self, body: bytes) -> None:
+        """ReadyForQuery: the only message that says whether a transaction is open."""
+        if self.due.ready():
+            self._statements.answered()
+        self.status = body[0]
+        self._turn_since = self.now
+        self.phase = Phase.READY
+        if self.due.quiet:
+            self._early_copy_ends = 0
+        if self.status == m.IDLE:
+            self._statements.forget_portals()
+            if not self.due.quiet:
+                self.transaction.begin(self.now)
+        elif self.transaction.outcome is not None:
+            self.transaction.chain(self.now)
+
+    def parameter_status(self, body: bytes) -> None:
+        """ParameterStatus."""
+        name, value = body.split(b"\0")[:2]
+        if name.decode("latin-1") in PARAMETERS:
+            self.parameters[name.decode("latin-1")] = value.decode("utf-8", "replace")
+
+    def backend_key_data(self, body: bytes) -> None:
+        """BackendKeyData."""
+        self.backend_pid = int.from_bytes(body[:4], "big")
+        self.cancel_key = body[4:]
+
+
+def _severity(body: bytes) -> bytes:
+    """The severity that is not localized (field V, since 9.6), else the localized one (field S)."""
+    fields = {field[:1]: field[1:] for field in body.split(b"\0")}
+    return fields.get(b"V", fields.get(b"S", b"ERROR"))

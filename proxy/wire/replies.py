@@ -1,0 +1,43 @@
+"""The only bytes that pgleash authors ("Message Formats", "Error and Notice Message Fields")."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from proxy.wire.messages import CANCEL_REQUEST_CODE, ERROR_RESPONSE, TERMINATE
+
+REFUSE_ENCRYPTION: Final = b"N"  # the answer to SSLRequest and GSSENCRequest
+
+# SQLSTATEs ("PostgreSQL Error Codes").
+UNABLE_TO_CONNECT: Final = "08001"
+PROTOCOL_VIOLATION: Final = "08P01"
+IDLE_IN_TRANSACTION_TIMEOUT: Final = "25P03"
+TRANSACTION_TIMEOUT: Final = "25P04"
+TOO_MANY_CONNECTIONS: Final = "53300"
+ADMIN_SHUTDOWN: Final = "57P01"
+
+
+def fatal(sqlstate: str, message: str, *, detail: str = "", hint: str = "") -> bytes:
+    """An ErrorResponse of severity FATAL: the last message of a session."""
+    fields = (("S", "FATAL"), ("V", "FATAL"), ("C", sqlstate), ("M", message), ("D", detail), ("H", hint))
+    return _message(ERROR_RESPONSE, _error_fields(fields))
+
+
+def terminate() -> bytes:
+    """Terminate, for the server."""
+    return _message(TERMINATE, b"")
+
+
+def cancel_request(backend_pid: int, cancel_key: bytes) -> bytes:
+    """CancelRequest: a connection's only packet."""
+    body = CANCEL_REQUEST_CODE.to_bytes(4, "big") + backend_pid.to_bytes(4, "big") + cancel_key
+    return (len(body) + 4).to_bytes(4, "big") + body
+
+
+def _error_fields(fields: Iterable[tuple[str, str]]) -> bytes:
+    """Each field is a byte and a string; an empty one is left out."""
+    texts = (code + value.replace("\0", " ") + "\0" for code, value in fields if value)
+    return "".join(texts).encode("utf-8", "replace") + b"\0"
+
+
+def _message(kind: int, body: bytes) -> bytes:
+    return bytes((kind,)) + (len(body) + 4).to_bytes(4, "big") + body

@@ -1,0 +1,121 @@
+"""Cuts one direction of a session into messages without copying their bodies.
+
+A message is a type byte, a length that counts itself, and a body of up to 1 GB. Only the bodies that somebody wants
+are captured, and of those only the first bytes; all others are a number of bytes to skip. So memory stays constant,
+whatever passes through.
+
+Rules:
+1. A message is announced when its last byte has been seen: half a Query has not been sent yet.
+2. However the stream is cut, the same messages are announced with the same bodies.
+3. What cannot be a message stops the scanner for good (`lost`); it never raises. The server closes such a session
+   itself, and a proxy that guesses would be wrong from there on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from struct import Struct
+from typing import Final
+
+from proxy.wire.messages import MIN_MESSAGE_LENGTH
+
+type_and_length: Final = Struct("!Bi").unpack_from
+HEADER: Final = 5
+
+UNKNOWN: Final = -2
+SKIP: Final = -1
+
+
+def capture_limits(wanted: Mapping[int, int]) -> Sequence[int]:
+    """Make the table that a Scanner works by.
+
+    Args:
+        wanted: for each message type that a direction may carry, how many bytes of its body to capture;
+            SKIP for those that nobody wants to hear of. A type that is not in it ends the scanning.
+    """
+    return tuple(wanted.get(kind, UNKNOWN) for kind in range(256))
+
+
+class Scanner:
+    """One direction of one session.
+
+    Args:
+        limits: what `capture_limits` made; one table serves all sessions.
+        announce: called with the type and the captured bytes for each wanted message.
+
+    Attributes:
+        lost: why nothing is scanned any more, or None.
+    """
+
+    __slots__ = ("_announce", "_body", "_capture", "_header", "_kind", "_limits", "_skip", "lost")
+
+    def __init__(self, limits: Sequence[int], announce: Callable[[int, bytes], None]) -> None:
+        self._limits = limits
+        self._announce = announce
+        self._header = b""  # the beginning of a header that was cut
+        self._skip = 0  # bytes of the current body that are still to come
+        self._kind = 0  # the type of the message whose body was cut, if it is wanted; else 0
+        self._body = b""  # what was captured of it so far
+        self._capture = 0  # how many more bytes of it to capture
+        self.lost: str | None = None
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the last byte seen was the last byte of a message."""
+        return self._skip == 0 and not self._header and self.lost is None
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes of the stream and announce the messages that they complete."""
+        if self.lost is not None:
+            return
+        position = 0
+        if self._skip:
+            position = self._continue(data)
+        elif self._header:
+            data = self._header + data
+            self._header = b""
+        size = len(data)
+        limits = self._limits
+        while size - position >= HEADER:
+            kind, length = type_and_length(data, position)
+            limit = limits[kind]
+            if limit == UNKNOWN or length < MIN_MESSAGE_LENGTH:
+                self._lose(kind, length)
+                return
+            end = position + 1 + length
+            if end > size:
+                self._begin(kind, limit, data, position + HEADER)
+                self._skip = end - size
+                return
+            if limit >= 0:
+                body = position + HEADER
+                self._announce(kind, data[body : min(end, body + limit)])
+            position = end
+        if position < size:
+            self._header = data[position:]
+
+    def _begin(self, kind: int, limit: int, data: bytes, body: int) -> None:
+        """Note a message whose end has not come yet; its body begins at `body`."""
+        if limit >= 0:
+            self._kind = kind
+            self._body = data[body : body + limit]
+            self._capture = limit - len(self._body)
+
+    def _continue(self, data: bytes) -> int:
+        """Take the next bytes of a message that was cut; returns where it ends in `data`."""
+        taken = min(self._skip, len(data))
+        self._skip -= taken
+        if self._kind:
+            if self._capture:
+                more = data[: min(taken, self._capture)]
+                self._body += more
+                self._capture -= len(more)
+            if self._skip == 0:
+                kind, body = self._kind, self._body
+                self._kind, self._body = 0, b""
+                self._announce(kind, body)
+        return taken
+
+    def _lose(self, kind: int, length: int) -> None:
+        if self._limits[kind] == UNKNOWN:
+            self.lost = f"a message of unknown type 0x{kind:02x}"
+        else:
+            self.lost = f"a message of type {chr(kind)!r} with length {length}"

@@ -1,0 +1,111 @@
+"""The text of what the client asks for: kept, bounded, never parsed.
+
+A Query carries its text; an Execute names a portal, which a Bind made from a statement, which a Parse named. So the
+text behind each is remembered. What is remembered is the beginning of the text: enough to recognize a statement.
+Everything here is raw and may hold literals: it is sanitized before anybody sees it (proxy/attribution/statements.py).
+"""
+
+from collections import deque
+from typing import Final
+
+STATEMENT_BYTES: Final = 2048  # of each text; most statements are shorter, and a log line should be
+NAMES_BYTES: Final = 256  # of a Bind: two names of up to 63 bytes each are the most that a server keeps apart
+PREPARED_BYTES: Final = 65_536  # of all named statements of a session together; the oldest go first
+MAX_PORTALS: Final = 64  # named portals of one transaction
+MAX_PENDING: Final = 256  # texts of a pipeline; of what is behind them only the number is known
+
+UNKNOWN: Final = b""
+
+
+class Statements:
+    """The texts of one session: prepared, bound, and sent but not answered yet.
+
+    Attributes:
+        parsed: the text of the last Parse.
+    """
+
+    __slots__ = ("_pending", "_portals", "_prepared", "_prepared_bytes", "_uncounted", "_unnamed_portal", "parsed")
+
+    def __init__(self) -> None:
+        self._prepared: dict[bytes, bytes] = {}
+        self._prepared_bytes = 0
+        self._portals: dict[bytes, bytes] = {}
+        self._unnamed_portal = UNKNOWN
+        self._pending: deque[bytes] = deque()
+        self._uncounted = 0  # pending statements behind MAX_PENDING
+        self.parsed = UNKNOWN
+
+    # What the client sends; `body` is the beginning of the message's body.
+
+    def query(self, body: bytes) -> None:
+        """Query: its text."""
+        self._send(body.rstrip(b"\0"))
+
+    def function_call(self) -> None:
+        """FunctionCall: it has no text."""
+        self._send(UNKNOWN)
+
+    def parse(self, body: bytes) -> None:
+        """Parse: the statement's name, its text, and types that do not matter here."""
+        name, _, rest = body.partition(b"\0")
+        text = rest.partition(b"\0")[0][:STATEMENT_BYTES]
+        self.parsed = text
+        old = self._prepared.pop(name, UNKNOWN)
+        self._prepared[name] = text
+        self._prepared_bytes += len(text) - len(old)
+        while self._prepared_bytes > PREPARED_BYTES:
+            oldest = next(iter(self._prepared))
+            self._prepared_bytes -= len(self._prepared.pop(oldest))
+
+    def bind(self, body: bytes) -> None:
+        """Bind: the portal's name, the statement's name, and parameters that are not looked at."""
+        portal, _, rest = body.partition(b"\0")
+        text = self._prepared.get(rest.partition(b"\0")[0], UNKNOWN)
+        if not portal:
+            self._unnamed_portal = text
+        elif len(self._portals) < MAX_PORTALS:
+            self._portals[portal] = text
+
+    def execute(self, body: bytes) -> None:
+        """Execute: the portal's name."""
+        portal = body.partition(b"\0")[0]
+        self._send(self._portals.get(portal, UNKNOWN) if portal else self._unnamed_portal)
+
+    def close(self, body: bytes) -> None:
+        """Close: `S` and a statement's name, or `P` and a portal's."""
+        name = body[1:].partition(b"\0")[0]
+        if body[:1] == b"S":
+            self._prepared_bytes -= len(self._prepared.pop(name, UNKNOWN))
+        else:
+            self._portals.pop(name, None)
+
+    def _send(self, text: bytes) -> None:
+        if self._uncounted or len(self._pending) >= MAX_PENDING:
+            self._uncounted += 1
+        else:
+            self._pending.append(text)
+
+    # What the server answers.
+
+    @property
+    def running(self) -> bytes:
+        """The text of the first statement that has not been answered."""
+        return self._pending[0] if self._pending else UNKNOWN
+
+    @property
+    def pending(self) -> int:
+        """How many statements have not been answered."""
+        return len(self._pending) + self._uncounted
+
+    def answered(self) -> bytes:
+        """The first statement has been answered, or never will be; returns its text."""
+        if self._pending:
+            return self._pending.popleft()
+        if self._uncounted:
+            self._uncounted -= 1
+        return UNKNOWN
+
+    def forget_portals(self) -> None:
+        """A transaction has ended, and its portals with it."""
+        if self._portals:
+            self._portals.clear()

@@ -1,0 +1,102 @@
+"""What one transaction did: its statements, its times and how it ended, as the server's CommandComplete tags tell.
+
+Whether a transaction is open is not decided here but by ReadyForQuery (proxy/wire/tracker.py). Tags say what that byte
+cannot: that COMMIT AND CHAIN, or `COMMIT; BEGIN` in one Query, went from a transaction to another one.
+"""
+
+import re
+from typing import Final
+
+from proxy.wire.statements import UNKNOWN
+
+# The tag's first word ("SQL Commands"; the tags are listed in the server's source, tcop/cmdtaglist.h).
+CONTROL: Final = frozenset({b"BEGIN", b"START", b"SET", b"RESET", b"SAVEPOINT", b"RELEASE", b"COMMIT", b"ROLLBACK"})
+READING: Final = CONTROL | {
+    b"SELECT", b"FETCH", b"MOVE", b"SHOW", b"EXPLAIN", b"DECLARE", b"CLOSE", b"PREPARE", b"DEALLOCATE", b"EXECUTE",
+    b"LISTEN", b"UNLISTEN", b"NOTIFY", b"DISCARD", b"LOCK", b"LOAD", b"CHECKPOINT", b"CALL", b"DO", b"COPY",
+}  # fmt: skip  # one word beside the other; CALL and DO may write, but nothing says so; COPY writes when it reads
+COPY_IN: Final = b"COPY FROM STDIN"  # stands for the tag of a COPY that took data from the client
+
+COMMIT: Final = "commit"
+ROLLBACK: Final = "rollback"
+
+# ROLLBACK and ROLLBACK TO SAVEPOINT have the same tag, and only the first ends the transaction.
+_to_savepoint: Final = re.compile(rb"\bROLLBACK\s+(?:WORK\s+|TRANSACTION\s+)?TO\b", re.IGNORECASE).search
+
+
+class Transaction:
+    """The transaction that a session has open, or had last.
+
+    Attributes:
+        number: tells transactions of a session apart.
+        started: when the first request of it was forwarded, seconds of the caller's clock.
+        statements: how many statements the server has answered in it.
+        opener: the first statement that is more than transaction control, else the first; raw.
+        first_write: the first one whose tag is that of a write; raw.
+        last: the last one that was answered; raw.
+        failed: the last one that failed; raw.
+        idle: seconds in which it waited for the client between two requests, without the current wait.
+        outcome: "commit", "rollback", or None while nothing has ended it.
+    """
+
+    __slots__ = (
+        "_opened_by_control",
+        "failed",
+        "first_write",
+        "idle",
+        "last",
+        "number",
+        "opener",
+        "outcome",
+        "started",
+        "statements",
+    )
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.begin(0.0)
+
+    def begin(self, now: float) -> None:
+        """A request was sent outside of any transaction: whatever it does is a new one."""
+        self.number += 1
+        self.started = now
+        self.statements = 0
+        self.opener = self.first_write = self.last = self.failed = UNKNOWN
+        self._opened_by_control = True
+        self.idle = 0.0
+        self.outcome: str | None = None
+
+    def chain(self, now: float) -> None:
+        """The statement that ended the transaction has begun another one."""
+        chaining = self.last
+        self.begin(now)
+        self.opener = self.last = chaining
+
+    def completed(self, statement: bytes, tag: bytes, now: float) -> None:
+        """CommandComplete came for `statement`, with `tag`."""
+        if self.outcome is not None:
+            self.begin(now)
+        word = tag.partition(b" ")[0]
+        self._count(statement, control=word in CONTROL)
+        if not self.first_write and (tag == COPY_IN or word not in READING):
+            self.first_write = statement
+        if tag in {b"COMMIT", b"PREPARE TRANSACTION"}:
+            self.outcome = COMMIT
+        elif tag == b"ROLLBACK" and not _to_savepoint(statement):
+            self.outcome = ROLLBACK
+
+    def answered(self, statement: bytes) -> None:
+        """A statement was answered without a tag: it was empty, or its portal is suspended."""
+        self._count(statement, control=False)
+
+    def fail(self, statement: bytes) -> None:
+        """ErrorResponse came for `statement`."""
+        self._count(statement, control=False)
+        self.failed = statement
+
+    def _count(self, statement: bytes, *, control: bool) -> None:
+        self.statements += 1
+        self.last = statement
+        if self._opened_by_control:
+            self.opener = statement
+            self._opened_by_control = control
