@@ -1,0 +1,26 @@
+"""Every option once: file, environment, flag, schema and help come from the same model.
+
+values   durations and addresses: how they are written and what they mean
+model    the options, their defaults and their meaning
+load     file, environment and flags, overlaid and validated; one line for each problem
+"""
+
+from proxy.settings.load import Loaded, load, options
+from proxy.settings.model import Log, LogFormat, LogLevel, LogStatements, Settings, as_yaml, json_schema
+from proxy.settings.values import NEVER, Address, duration_text
+
+__all__ = [
+    "NEVER",
+    "Address",
+    "Loaded",
+    "Log",
+    "LogFormat",
+    "LogLevel",
+    "LogStatements",
+    "Settings",
+    "as_yaml",
+    "duration_text",
+    "json_schema",
+    "load",
+    "options",
+]

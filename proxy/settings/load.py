@@ -1,0 +1,177 @@
+"""File, environment and flags, overlaid in this order and validated once.
+
+Whatever is wrong is told with its key, where it was written, and what would be right.
+"""
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from proxy.errors import SettingsError
+from proxy.settings.model import Model, Settings
+
+PREFIX: Final = "PGLEASH_"
+NOT_OPTIONS: Final = frozenset({"PGLEASH_CONFIG", "PGLEASH_PURE", "PGLEASH_COMPILE"})
+
+
+class Option(NamedTuple):
+    """One option, whichever way it is set.
+
+    Attributes:
+        key: its key in a file, nested ones with a dot.
+        description: its meaning, one line.
+        default: its default as it would be written.
+    """
+
+    key: str
+    description: str
+    default: str
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.key.replace(".", "__").upper()
+
+
+class Loaded(NamedTuple):
+    """The settings, and what to warn about."""
+
+    settings: Settings
+    warnings: list[str]
+
+
+def options() -> list[Option]:
+    """Every option, in the order of the model."""
+    return list(_options(Settings, Settings().model_dump(mode="json"), ""))
+
+
+def _options(model: type[Model], defaults: Mapping[str, Any], prefix: str) -> Iterator[Option]:
+    for name, field in model.model_fields.items():
+        nested = field.annotation
+        if isinstance(nested, type) and issubclass(nested, Model):
+            yield from _options(nested, defaults[name], f"{prefix}{name}.")
+        else:
+            default = defaults[name]
+            text = ", ".join(default) if isinstance(default, list) else _scalar(default)
+            yield Option(prefix + name, field.description or "", text)
+
+
+def _scalar(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, str]) -> Loaded:
+    """Read the settings.
+
+    Args:
+        path: the configuration file; PGLEASH_CONFIG names it if this is None, else there is none.
+        environment: the process's environment.
+        flags: values from the command line, by key.
+
+    Raises:
+        SettingsError: with one line for each problem.
+    """
+    path = path or environment.get("PGLEASH_CONFIG")
+    tree = _read_file(Path(path)) if path else {}
+    origin = dict.fromkeys(_keys(tree), str(path))
+    known = {option.variable: option for option in options()}
+    for variable, option in known.items():
+        if variable in environment:
+            _put(tree, option.key, _from_text(environment[variable]))
+            origin[option.key] = variable
+    for key, text in flags.items():
+        _put(tree, key, _from_text(text))
+        origin[key] = "--" + key.replace("_", "-")
+    unknown = [name for name in environment if name.startswith(PREFIX) and name not in known.keys() | NOT_OPTIONS]
+    return Loaded(_validate(tree, origin), [_unknown_variable(name, list(known)) for name in sorted(unknown)])
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is written twice: YAML lets the last one win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - yaml's
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise SettingsError([f"{key}: written twice, again in line {key_node.start_mark.line + 1}"])
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            tree = yaml.load(file, Loader=_UniqueKeys)  # noqa: S506 - it is a SafeLoader
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{path}: is not YAML: {' '.join(str(error).split())}"]) from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError([f"{path}: has to be a list of options, like `flag_after: 10s`"])
+    return tree
+
+
+def _from_text(text: str) -> Any:
+    """Lists come as JSON; everything else is left to the option's own type."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, list) else text
+
+
+def _keys(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, name = key.split(".")
+    for parent in parents:
+        below = tree.setdefault(parent, {})
+        tree = below if isinstance(below, dict) else {}  # a section that is no section is told by the validation
+    tree[name] = value
+
+
+def _validate(tree: dict[str, Any], origin: Mapping[str, str]) -> Settings:
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError([_problem(detail, origin) for detail in error.errors()]) from error
+
+
+def _problem(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
+    parts = [str(part) for part in detail["loc"]]
+    key = ".".join(parts)
+    source = origin.get(key) or origin.get(parts[0], "")
+    where = f" ({source})" if source else ""
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown option{where}{_did_you_mean(key, [option.key for option in options()])}"
+    if detail["type"] == "value_error":
+        return f"{key}: {detail['msg'].removeprefix('Value error, ')}{where}"
+    return f"{key}: {detail['input']!r} is wrong: {detail['msg'][:1].lower()}{detail['msg'][1:]}{where}"
+
+
+def _unknown_variable(name: str, known: list[str]) -> str:
+    return f"{name}: no option has this variable{_did_you_mean(name, known)}"
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""

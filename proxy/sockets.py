@@ -1,0 +1,122 @@
+"""What the kernel is told about a socket, and asked about it."""
+
+import array
+import asyncio
+import errno
+import fcntl
+import resource
+import socket
+import termios
+from pathlib import Path
+from typing import Final
+
+from proxy.errors import OperatorError
+from proxy.settings import NEVER, Address
+
+MAX_KEEPALIVE: Final = 32_767  # TCP_KEEPIDLE's, in seconds
+KEEPALIVE_PROBES: Final = 3
+SOCKET_MODE: Final = 0o777  # as Postgres's own unix_socket_permissions
+SPARE_DESCRIPTORS: Final = 64  # listeners, the log, name lookups, cancel requests
+
+
+def watch_for_loss(transport: asyncio.Transport, keepalive: float, user_timeout: float) -> None:
+    """Let the kernel notice a peer that is lost without a FIN.
+
+    Args:
+        transport: a connected socket; nothing is done for a Unix socket.
+        keepalive: idle seconds before probes are sent; they go on for about as long again.
+        user_timeout: seconds that sent data may stay unacknowledged (Linux only).
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX:
+        return
+    if keepalive != NEVER:
+        idle = min(max(round(keepalive), 1), MAX_KEEPALIVE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        idle_option = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
+        if idle_option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, idle_option, idle)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(idle // KEEPALIVE_PROBES, 1))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    if user_timeout != NEVER and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(user_timeout * 1000))
+
+
+def unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that the kernel still keeps because the peer has not taken them (SIOCOUTQ, tcp(7) and unix(7)).
+
+    TCP's window hides a reader that takes less than a segment; nobody can see more than this from here.
+    """
+    sock = transport.get_extra_info("socket")
+    count = array.array("i", [0])
+    try:
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, count)
+    except OSError:  # the socket is gone, or this kernel cannot tell
+        return 0
+    return count[0]
+
+
+def segment_size(transport: asyncio.Transport) -> int:
+    """The most bytes that TCP sends at a time; 1 for a Unix socket, which has no segments."""
+    sock = transport.get_extra_info("socket")
+    if sock.family == socket.AF_UNIX:
+        return 1
+    return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+
+
+def peer_of(transport: asyncio.Transport) -> tuple[str, int]:
+    """Address and port of the other side; ("", 0) for a Unix socket."""
+    name = transport.get_extra_info("peername")
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
+
+
+def make_room(sessions: int) -> None:
+    """Raise the limit of open files so that so many sessions fit.
+
+    Raises:
+        OperatorError: the hard limit is lower than that.
+    """
+    needed = 2 * sessions + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise OperatorError(
+            f"max_sessions: {sessions} sessions need {needed} open files and the limit is {hard}; "
+            f"raise it (ulimit -n) or set max_sessions to {(hard - SPARE_DESCRIPTORS) // 2} or less"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in the system's words and without numbers of errors."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "timed out"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+def claim(address: Address) -> None:
+    """Remove a Unix socket's file that a process which is gone has left.
+
+    Raises:
+        OperatorError: somebody listens there, or it is another kind of file.
+    """
+    path = Path(address.path)
+    if not path.exists():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(address.path) != errno.ECONNREFUSED:
+            raise OperatorError(f"listen: cannot listen on {path}: it is in use")
+    path.unlink()
+
+
+def open_to_all(address: Address) -> None:
+    """Let every user connect to a Unix socket, as Postgres does by default: the server decides who may do what."""
+    Path(address.path).chmod(SOCKET_MODE)
+
+
+def remove(address: Address) -> None:
+    """Remove a Unix socket's file."""
+    Path(address.path).unlink(missing_ok=True)
