@@ -1,0 +1,1 @@
+"""Tests of naming the culprit: no database, no clock."""
