@@ -1,0 +1,9 @@
+"""Telling people: typed events, their sentence, the log, and the ledger of who leaks.
+
+events    every event and its fields: the log's schema
+summary   one sentence for a person
+log       structlog's chain, and a writer that never blocks the loop
+console   a line that a person reads on a terminal
+ledger    leaks by client
+reporter  where the rest of pgleash hands its events in
+"""

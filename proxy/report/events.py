@@ -1,0 +1,259 @@
+"""Every event and its fields: the schema of the log.
+
+A field's key in the log stands beside it; fields that are None or "" are unknown and left out. Texts of clients have
+been made printable and statements sanitized before they come here.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+KEY: Final = "key"
+
+
+def key(name: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a dataclass that is logged under this name."""
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={KEY: name})
+    return dataclasses.field(default=default, metadata={KEY: name})
+
+
+def flatten(record: Any) -> Iterator[tuple[str, Any]]:
+    """The keys and values of a dataclass and of those in it, without the unknown ones."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from flatten(value)
+        elif value is not None and value != "" and KEY in field.metadata:
+            yield field.metadata[KEY], round(value, 3) if isinstance(value, float) else value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened."""
+
+    event: ClassVar[str]
+    level: ClassVar[Level]
+
+    def fields(self) -> dict[str, Any]:
+        """What the log says of it."""
+        return dict(flatten(self))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Client:
+    """Who: user, database, application_name and address. The ledger counts by it."""
+
+    user: str = key("db.user")
+    database: str = key("db.namespace")
+    application_name: str = key("client.application_name")
+    address: str = key("client.address")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Session:
+    """Which of the client's connections."""
+
+    client: Client
+    id: str = key("session.id")
+    port: int | None = key("client.port")
+    backend_pid: int | None = key("postgres.backend_pid", None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransactionFacts:
+    """What the transaction did; times in seconds, statements sanitized."""
+
+    age_s: float = key("transaction.age_s")
+    idle_s: float = key("transaction.idle_s")
+    statements: int = key("transaction.statements")
+    opener: str = key("transaction.opener", "")
+    first_write: str = key("transaction.first_write", "")
+    last: str = key("transaction.last", "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leak:
+    """What every leak event tells; `limit_s` is None where no limit was involved."""
+
+    id: str = key("leak.id")
+    leak_class: str = key("leak.class")
+    hold: str = key("leak.hold")
+    held_s: float = key("leak.held_s")
+    limit_s: float | None = key("leak.limit_s")
+    rule: str = key("leak.rule")
+    session: Session
+    transaction: TransactionFacts
+    system: str = key("db.system.name", "postgresql")
+
+    @property
+    def client(self) -> Client:
+        """Who."""
+        return self.session.client
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakEvent(Event):
+    """An event that is about a leak.
+
+    Attributes:
+        flagged: whether the leak was flagged before this event, and so counts as open until now.
+    """
+
+    summary: str = key("leak.summary")
+    leak: Leak
+    flagged: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakFlagged(LeakEvent):
+    """A limit passed."""
+
+    event = "leak.flagged"
+    level = "warning"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakTerminated(LeakEvent):
+    """The session was ended."""
+
+    event = "leak.terminated"
+    level = "error"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakResolved(LeakEvent):
+    """A flagged leak's transaction ended by itself."""
+
+    event = "leak.resolved"
+    level = "info"
+    outcome: str = key("leak.outcome")
+    resumed_with: str = key("leak.resumed_with")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakAbandoned(LeakEvent):
+    """The client went away with a transaction open."""
+
+    event = "leak.abandoned"
+    level = "warning"
+    how: str = key("leak.how")
+    running: str = key("leak.running")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakReport(Event):
+    """What one client has leaked so far; seconds."""
+
+    event = "leak.report"
+    level = "info"
+    client: Client
+    leaks: int = key("report.leaks")
+    open: int = key("report.open")
+    terminated: int = key("report.terminated")
+    resolved: int = key("report.resolved")
+    abandoned: int = key("report.abandoned")
+    held_s: float = key("report.held_s")
+    longest_s: float = key("report.longest_s")
+    last_opener: str = key("report.last_opener")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProxyStarted(Event):
+    """Clients can connect."""
+
+    event = "proxy.started"
+    level = "info"
+    version: str = key("proxy.version")
+    listen: tuple[str, ...] = key("proxy.listen")
+    upstream: str = key("proxy.upstream")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProxyDraining(Event):
+    """No new clients; sessions end with their transactions."""
+
+    event = "proxy.draining"
+    level = "info"
+    sessions: int = key("proxy.sessions")
+    timeout_s: float = key("proxy.drain_timeout_s")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProxyStopped(Event):
+    """All sessions have ended; `cut` of them with a transaction open."""
+
+    event = "proxy.stopped"
+    level = "info"
+    cut: int = key("proxy.sessions_cut")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionOpened(Event):
+    """A client has a backend."""
+
+    event = "session.opened"
+    level = "debug"
+    session: Session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SessionClosed(Event):
+    """A session is over; bytes as received from either side."""
+
+    event = "session.closed"
+    level = "debug"
+    session: Session
+    from_client: int = key("session.bytes_from_client")
+    from_server: int = key("session.bytes_from_server")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpstreamUnreachable(Event):
+    """A client could not be given a backend."""
+
+    event = "upstream.unreachable"
+    level = "error"
+    upstream: str = key("proxy.upstream")
+    reason: str = key("error.message")
+    failures: int = key("upstream.failures")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProtocolViolation(Event):
+    """A peer sent what is not the protocol; from then on its session, if any, is relayed without being judged."""
+
+    event = "protocol.violation"
+    level = "warning"
+    reason: str = key("error.message")
+    address: str = key("client.address", "")
+    session: Session | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigWarning(Event):
+    """Something in the configuration has no effect."""
+
+    event = "config.warning"
+    level = "warning"
+    reason: str = key("error.message")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InternalError(Event):
+    """Something of ours failed; the session goes on without being judged."""
+
+    event = "proxy.error"
+    level = "error"
+    reason: str = key("error.message")
+    place: str = key("code.function.name")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogDropped(Event):
+    """Whoever reads the log did not keep up."""
+
+    event = "log.dropped"
+    level = "warning"
+    lines: int = key("log.lines")

@@ -1,0 +1,47 @@
+"""Where the rest of pgleash hands its events in: they are counted in the ledger and written to the log."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.report.events import Event
+from proxy.report.ledger import Ledger
+
+
+class Sink(Protocol):
+    """Somewhere events go: the log, or a test's list."""
+
+    def write(self, event: Event) -> None:
+        """Take an event."""
+
+    def would_write(self, event: type[Event]) -> bool:
+        """Whether it is worth making such an event at all."""
+
+
+class Reporter:
+    """The ledger and the log behind one call.
+
+    Args:
+        sink: the log.
+
+    Attributes:
+        ledger: who has leaked so far.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self.ledger = Ledger()
+
+    def emit(self, event: Event) -> None:
+        """Something happened."""
+        self.ledger.record(event)
+        self._sink.write(event)
+
+    def debug(self, kind: type[Event], make: Callable[[], Event]) -> None:
+        """Something happened that is worth describing only if somebody listens."""
+        if self._sink.would_write(kind):
+            self._sink.write(make())
+
+    def report(self) -> None:
+        """Write what is new in the ledger."""
+        for line in self.ledger.report():
+            self._sink.write(line)
