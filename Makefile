@@ -4,16 +4,28 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help test check format schema clean
+.PHONY: help demo test check chart image format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## an embedded Postgres, the proxy and a leaking application, in half a minute
+	@$(BIN)/pgleash demo
 
 test: $(VENV)/.test ## the whole test suite (needs PyPI alone)
 	@$(BIN)/pytest
 
 check: $(VENV)/.check ## ruff and mypy, as strict as they go
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it against Kubernetes's schemas
+	@$(BIN)/pytest tests/chart
+
+image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as this machine can
+	@PATH="$(abspath $(BIN)):$$PATH" tests/image/check
+
+schema: $(VENV)/.test ## write config/schema.json anew from the options
+	@$(BIN)/python -c 'from proxy.settings import json_schema; print(json_schema(), end="")' > config/schema.json
 
 format: $(VENV)/.check ## let ruff put the code in order
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -12,8 +12,8 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     upstream        dialling the server: resolve, connect, forward a cancel
     report/         typed events, their way into the log, the ledger by client
     attribution/    naming the culprit; runs only when there is a leak
-    settings        every option once: file, environment, flag, schema
     sockets         what the kernel is told and asked about a socket
+    settings        every option once: file, environment, flag, schema
     wire/           the frontend/backend protocol, sans-I/O: scanner, startup, tracker, transaction, replies
     errors          the exceptions, by whose fault they are
 

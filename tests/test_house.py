@@ -13,8 +13,8 @@ MAX_LINES = 350
 ROOMS = [
     ["errors", "__init__"],
     ["wire"],
-    ["sockets"],
     ["settings"],
+    ["sockets"],
     ["attribution"],
     ["report"],
     ["upstream"],
@@ -24,7 +24,8 @@ ROOMS = [
     ["greeting"],
     ["server"],
     ["demo"],
-    ["cli", "__main__"],
+    ["cli"],
+    ["__main__"],
 ]
 HEIGHT = {room: height for height, rooms in enumerate(ROOMS) for room in rooms}
 NOT_ON_THE_WIRE = {"asyncio", "time", "socket", "logging", "structlog", "uvloop", "ssl", "datetime"}

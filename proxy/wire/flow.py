@@ -19,6 +19,7 @@ Rules:
 """
 
 import enum
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from proxy.wire import messages as m
@@ -66,6 +67,9 @@ class Hold(NamedTuple):
 class MessageFlow:
     """One session, as the messages of both sides tell it.
 
+    Args:
+        goodbye: called when the client has sent Terminate.
+
     Attributes:
         now: when the messages that are being told were seen; set by the caller, in seconds.
         phase: what the session is in the middle of.
@@ -74,12 +78,12 @@ class MessageFlow:
         parameters: the last ParameterStatus of the names in PARAMETERS.
         backend_pid, cancel_key: of BackendKeyData; 0 and b"" if the server sent none.
         due: what the server still owes.
-        terminated: the client has sent Terminate.
         confused: why what came cannot be understood, or None.
     """
 
     __slots__ = (
         "_early_copy_ends",
+        "_goodbye",
         "_statements",
         "_turn_since",
         "backend_pid",
@@ -90,11 +94,11 @@ class MessageFlow:
         "parameters",
         "phase",
         "status",
-        "terminated",
         "transaction",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, goodbye: Callable[[], None]) -> None:
+        self._goodbye = goodbye
         self.due = Outstanding()
         self.due.query()  # the startup packet, too, is answered by a ReadyForQuery
         self._statements = Statements()
@@ -108,7 +112,6 @@ class MessageFlow:
         self.parameters: dict[str, str] = {}
         self.backend_pid = 0
         self.cancel_key = b""
-        self.terminated = False
         self.confused: str | None = None
 
     @property
@@ -128,7 +131,10 @@ class MessageFlow:
     @property
     def opener(self) -> bytes:
         """The raw text that opened the transaction, as far as it is known."""
-        return self.transaction.opener or self._statements.running or self._only_parsed()
+        running = self._statements.running
+        if running and self.transaction.opened_by_control:
+            return running
+        return self.transaction.opener or self._only_parsed()
 
     @property
     def last(self) -> bytes:
@@ -142,7 +148,7 @@ class MessageFlow:
 
     def hold(self) -> Hold | None:
         """What the client holds, as far as messages tell; unread results show at the socket."""
-        if self.terminated or not self.in_transaction:
+        if not self.in_transaction:
             return None
         if self.phase is Phase.COPY_IN:
             return Hold(HoldKind.STALLED_COPY, self._turn_since)
@@ -223,7 +229,7 @@ class MessageFlow:
 
     def terminate(self, _body: bytes) -> None:
         """Terminate."""
-        self.terminated = True
+        self._goodbye()
 
     def _request(self) -> None:
         """A request begins; if it was the client's turn, that turn ends, and outside a transaction one begins."""
@@ -307,6 +313,7 @@ class MessageFlow:
             self._early_copy_ends = 0
         if self.status == m.IDLE:
             self._statements.forget_portals()
+            self.transaction.end()
             if not self.due.quiet:
                 self.transaction.begin(self.now)
         elif self.transaction.outcome is not None:

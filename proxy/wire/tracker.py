@@ -80,6 +80,7 @@ class Tracker:
 
     Args:
         gave_up: called once, with the reason, when the session becomes opaque.
+        goodbye: called when the client has sent Terminate.
 
     Attributes:
         flow: what the messages so far mean; not to be trusted once the session is opaque.
@@ -88,11 +89,11 @@ class Tracker:
 
     __slots__ = ("_backend", "_frontend", "_gave_up", "flow", "opaque")
 
-    def __init__(self, gave_up: Callable[[str], None]) -> None:
+    def __init__(self, gave_up: Callable[[str], None], goodbye: Callable[[], None]) -> None:
         self._gave_up = gave_up
         self._frontend = Scanner(FRONTEND_LIMITS, self._frontend_message)
         self._backend = Scanner(BACKEND_LIMITS, self._backend_message)
-        self.flow = MessageFlow()
+        self.flow = MessageFlow(goodbye)
         self.opaque: str | None = None
 
     @property
@@ -127,23 +128,25 @@ class Tracker:
             self.flow.now = now
             self._feed(self._backend, data)
 
-    def give_up(self, reason: str) -> None:
-        """Make the session opaque: for what the startup packet already tells."""
-        if self.opaque is None:
-            self.opaque = reason
-            self._gave_up(reason)
+    def ignore(self, reason: str) -> None:
+        """Do not look at this session: what its startup packet asks for is not to be judged."""
+        self.opaque = reason
+
+    def _give_up(self, reason: str) -> None:
+        self.opaque = reason
+        self._gave_up(reason)
 
     def _feed(self, scanner: Scanner, data: bytes) -> None:
         try:
             scanner.feed(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong in here, the relay goes on
-            self.give_up(f"{type(error).__name__} while tracking")
+            self._give_up(f"{type(error).__name__} while tracking")
             return
         reason = scanner.lost or self.flow.confused
         if reason is None and self.flow.due.confused:
             reason = "an answer that nothing asked for"
         if reason is not None:
-            self.give_up(reason)
+            self._give_up(reason)
 
     def _frontend_message(self, kind: int, body: bytes) -> None:
         FRONTEND_HANDLERS[kind](self.flow, body)

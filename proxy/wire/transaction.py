@@ -32,28 +32,32 @@ class Transaction:
         started: when the first request of it was forwarded, seconds of the caller's clock.
         statements: how many statements the server has answered in it.
         opener: the first statement that is more than transaction control, else the first; raw.
+        opened_by_control: whether the opener is only that, so that the next statement takes its place.
         first_write: the first one whose tag is that of a write; raw.
         last: the last one that was answered; raw.
         failed: the last one that failed; raw.
         idle: seconds in which it waited for the client between two requests, without the current wait.
         outcome: "commit", "rollback", or None while nothing has ended it.
+        previous_outcome: the outcome of the transaction before.
     """
 
     __slots__ = (
-        "_opened_by_control",
         "failed",
         "first_write",
         "idle",
         "last",
         "number",
+        "opened_by_control",
         "opener",
         "outcome",
+        "previous_outcome",
         "started",
         "statements",
     )
 
     def __init__(self) -> None:
         self.number = 0
+        self.outcome: str | None = None
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
@@ -62,9 +66,9 @@ class Transaction:
         self.started = now
         self.statements = 0
         self.opener = self.first_write = self.last = self.failed = UNKNOWN
-        self._opened_by_control = True
+        self.opened_by_control = True
         self.idle = 0.0
-        self.outcome: str | None = None
+        self.previous_outcome, self.outcome = self.outcome, None
 
     def chain(self, now: float) -> None:
         """The statement that ended the transaction has begun another one."""
@@ -94,9 +98,14 @@ class Transaction:
         self._count(statement, control=False)
         self.failed = statement
 
+    def end(self) -> None:
+        """The server has no transaction open any more; what no tag has told is told by whether a statement failed."""
+        if self.outcome is None:
+            self.outcome = ROLLBACK if self.failed else COMMIT
+
     def _count(self, statement: bytes, *, control: bool) -> None:
         self.statements += 1
         self.last = statement
-        if self._opened_by_control:
+        if self.opened_by_control:
             self.opener = statement
-            self._opened_by_control = control
+            self.opened_by_control = control

@@ -12,7 +12,7 @@ from tests import messages as m
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=60)), max_size=12))
 def test_garbage_never_raises(chunks: list[tuple[bool, bytes]]) -> None:
-    tracker = Tracker(gave_up=lambda _reason: None)
+    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     for from_client, data in chunks:
         (tracker.frontend if from_client else tracker.backend)(data, 1.0)
@@ -24,7 +24,7 @@ KINDS = st.sampled_from("BCDEFHPQSXdcfp123ACDEGHIKNRSTVWZnstv")
 
 @given(st.lists(st.tuples(st.booleans(), KINDS, st.binary(max_size=20)), max_size=20))
 def test_messages_in_any_order_never_raise(messages: list[tuple[bool, str, bytes]]) -> None:
-    tracker = Tracker(gave_up=lambda _reason: None)
+    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     for from_client, kind, body in messages:
         (tracker.frontend if from_client else tracker.backend)(m.message(kind, body), 1.0)
@@ -103,7 +103,7 @@ def test_texts_of_a_long_pipeline_are_bounded_and_stay_in_order() -> None:
 
 
 def test_a_statement_is_kept_only_so_far() -> None:
-    tracker = Tracker(gave_up=lambda _reason: None)
+    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     tracker.frontend(m.query("SELECT '" + "x" * 100_000 + "'"), 1.0)
     assert len(tracker.flow.last) == STATEMENT_BYTES

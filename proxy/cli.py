@@ -1,0 +1,145 @@
+"""The commands; the only place that exits.
+
+Exit status: 0 fine, 1 failed at run time, 2 wrong usage, 78 wrong configuration.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import uvloop
+
+from proxy import __version__
+from proxy.errors import OperatorError, SettingsError
+from proxy.report.events import ConfigWarning
+from proxy.report.log import Log
+from proxy.report.reporter import Reporter
+from proxy.server import Server
+from proxy.settings import Loaded, as_yaml, load, options
+
+FINE: Final = 0
+FAILED: Final = 1
+WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that the command line names, and exit."""
+    asked = _parser().parse_args(arguments)
+    try:
+        status = asked.run(asked)
+    except SettingsError as error:
+        print(*error.problems, sep="\n", file=sys.stderr)
+        status = WRONG_CONFIGURATION
+    except OperatorError as error:
+        print(f"pgleash: {error}", file=sys.stderr)
+        status = FAILED
+    except KeyboardInterrupt:
+        status = 128 + signal.SIGINT
+    sys.exit(status)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pgleash",
+        description="A Postgres sidecar that says who is sitting on an open transaction, and ends it if told to.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="run the proxy until SIGTERM or SIGINT", allow_abbrev=False)
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check-config", help="print the effective configuration", allow_abbrev=False)
+    check.set_defaults(run=_check_config)
+    for command in (serve, check):
+        _add_options(command)
+    demo = commands.add_parser("demo", help="see it work on a throw-away Postgres", allow_abbrev=False)
+    demo.add_argument("--seconds", type=_seconds, default=12.0, metavar="N", help="how long to watch (default 12)")
+    demo.set_defaults(run=_demo)
+    version = commands.add_parser("version", help="print the version", allow_abbrev=False)
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", help="a YAML file; also PGLEASH_CONFIG")
+    for option in options():
+        command.add_argument(
+            option.flag,
+            dest=f"option {option.key}",
+            default=argparse.SUPPRESS,
+            metavar="VALUE",
+            help=f"{option.description} (default {option.default}; also {option.variable})".replace("%", "%%"),
+        )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 5 <= seconds <= 3600:  # noqa: PLR2004 - less shows nothing, more is no demo
+        raise argparse.ArgumentTypeError("between 5 and 3600")
+    return seconds
+
+
+def _load(asked: argparse.Namespace) -> Loaded:
+    flags = {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
+    return load(asked.config, os.environ, flags)
+
+
+def _check_config(asked: argparse.Namespace) -> int:
+    loaded = _load(asked)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(as_yaml(loaded.settings), end="")
+    return FINE
+
+
+def _version(_asked: argparse.Namespace) -> int:
+    print(f"pgleash {__version__}")
+    return FINE
+
+
+def _demo(asked: argparse.Namespace) -> int:
+    from proxy.demo.show import show  # noqa: PLC0415 - needs the extra `demo`, which the image does not have
+
+    show(asked.seconds)
+    return FINE
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    loaded = _load(asked)
+    log = Log(loaded.settings.log, os.environ)
+    reporter = Reporter(log)
+    for warning in loaded.warnings:
+        reporter.emit(ConfigWarning(reason=warning))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_until_told_to_stop(Server(loaded.settings, reporter)))
+    finally:
+        log.close()
+    return FINE
+
+
+async def _until_told_to_stop(server: Server) -> None:
+    """Serve; the first signal drains, a second one ends at once."""
+    told = asyncio.Event()
+    stop_now = asyncio.Event()
+
+    def stop() -> None:
+        if told.is_set():
+            stop_now.set()
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    await server.start()
+    await told.wait()
+    draining = asyncio.create_task(server.drain())
+    waiting = asyncio.create_task(stop_now.wait())
+    await asyncio.wait({draining, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await server.stop()
+    waiting.cancel()

@@ -1,0 +1,268 @@
+"""One session's leash: from the hold to the event, and to the action.
+
+a request arms the watchdog -> it wakes when a limit could have passed -> the hold is looked at, at the messages
+and at the sockets -> policy judges -> flag: an event, and from then on every chunk is looked at for the leak's
+end -> terminate: an event, and the session ends
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.leash.leak import Cause, Describer, OpenLeak
+from proxy.leash.policy import Action, Limits, Verdict, View, judge
+from proxy.leash.terminate import last_words
+from proxy.leash.unread import SAMPLE_EVERY, Unread
+from proxy.leash.watchdog import Timer, Watchdog
+from proxy.report import events, summary
+from proxy.report.reporter import Reporter
+from proxy.settings import NEVER
+from proxy.wire.flow import Hold, HoldKind
+from proxy.wire.tracker import Tracker
+
+Observer = Callable[[bytes, float], None]
+
+
+def ignore(_data: bytes, _now: float) -> None:
+    """Look at nothing: for sessions that are not judged."""
+
+
+def read_on(leak: OpenLeak) -> bool:
+    """Whether a leak of results that nobody read ends by reading on, not by another statement."""
+    return leak.cause.hold is not None and leak.cause.hold.kind is HoldKind.UNREAD_RESULTS
+
+
+class Leashed(Protocol):
+    """What the guard asks of a session, and asks it to do."""
+
+    def unread(self) -> int:
+        """Bytes that lie in our buffer for the client."""
+
+    def unsent(self) -> int:
+        """Bytes that lie in our buffer for the server."""
+
+    def taken(self) -> tuple[int, int]:
+        """Bytes that the client's side has taken so far, and how many it takes at a time."""
+
+    def facts(self) -> events.Session:
+        """Who this is."""
+
+    def observe(self, frontend: Observer, backend: Observer) -> None:
+        """Show bytes to these from now on."""
+
+    def terminate(self, words: bytes) -> None:
+        """End the session with these last words to the client."""
+
+
+class Guard:
+    """Holds one session's leash.
+
+    Args:
+        tracker: what is known of the session.
+        limits: what it may do.
+        describer: makes the facts of a leak.
+        reporter: takes events.
+        session: the session.
+    """
+
+    __slots__ = (
+        "_describer",
+        "_leak",
+        "_limits",
+        "_loop",
+        "_not_before",
+        "_reporter",
+        "_sampler",
+        "_session",
+        "_tracker",
+        "_unread",
+        "_watchdog",
+    )
+
+    def __init__(
+        self, tracker: Tracker, limits: Limits, describer: Describer, reporter: Reporter, session: Leashed
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tracker = tracker
+        self._limits = limits
+        self._describer = describer
+        self._reporter = reporter
+        self._session = session
+        self._watchdog = Watchdog(self._loop, self._look)
+        self._unread = Unread()
+        self._sampler: Timer | None = None
+        self._not_before = 0.0  # until then it was not the client's fault
+        self._leak: OpenLeak | None = None
+
+    # Bytes, shown after they were forwarded.
+
+    def frontend(self, data: bytes, now: float) -> None:
+        """The client sent this: a transaction may begin."""
+        self._tracker.frontend(data, now)
+        if not self._watchdog.armed:
+            self._watchdog.arm(now + self._limits.earliest)
+
+    def _frontend_flagged(self, data: bytes, now: float) -> None:
+        self.frontend(data, now)
+        self._follow(now)
+
+    def _backend_flagged(self, data: bytes, now: float) -> None:
+        self._tracker.backend(data, now)
+        self._follow(now)
+
+    def start(self) -> None:
+        """Look at bytes as cheaply as can be: no leak is open."""
+        self._session.observe(self.frontend, self._tracker.backend)
+
+    # Sockets.
+
+    def client_stuffed(self) -> None:
+        """Our buffer for the client is full: it may have stopped reading."""
+        if self._sampler is None and self._limits.earliest != NEVER:
+            self._sample()
+
+    def server_took(self) -> None:
+        """The server has taken what it had not: from here on it is the client's turn again."""
+        self._not_before = self._loop.time()
+
+    def _sample(self) -> None:
+        now = self._loop.time()
+        if self._session.unread():
+            self._unread.sample(*self._session.taken(), now)
+            self._sampler = self._loop.call_later(SAMPLE_EVERY, self._sample)
+        else:
+            self._unread.forget()
+            self._not_before = now  # only now the last message has left for the client
+            self._sampler = None
+
+    def _hold(self, now: float) -> Hold | None:
+        """What is held, by the messages and by the sockets."""
+        hold = self._tracker.hold()
+        if self._session.unread() and self._tracker.in_transaction:
+            self.client_stuffed()
+            return self._unread.hold
+        if hold is None:
+            return None
+        if self._session.unsent():
+            self._not_before = now
+        return hold if hold.since >= self._not_before else Hold(hold.kind, self._not_before)
+
+    # The deadline.
+
+    def _look(self, now: float) -> float:
+        tracker = self._tracker
+        hold = self._hold(now)
+        started = tracker.flow.transaction.started if tracker.in_transaction else None
+        view = View(hold, started, flagged=self._leak is not None, only_parsed=tracker.flow.only_parsed)
+        verdict = judge(view, self._limits, now)
+        if verdict.action is Action.FLAG:
+            self._flag(hold, verdict, now)
+        elif verdict.action is Action.TERMINATE:
+            self._terminate(hold, verdict, now)
+            return NEVER
+        return verdict.wake
+
+    def _flag(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
+        cause = Cause.of(hold, verdict)
+        facts = self._describer.leak(self._session.facts(), cause, now)
+        self._leak = OpenLeak(facts, self._tracker.flow.transaction, cause)
+        self._session.observe(self._frontend_flagged, self._backend_flagged)
+        self._reporter.emit(events.LeakFlagged(summary=summary.flagged(facts), leak=facts, flagged=True))
+
+    def _terminate(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
+        facts, flagged = self._facts(Cause.of(hold, verdict), now)
+        self.stop()
+        self._reporter.emit(events.LeakTerminated(summary=summary.terminated(facts), leak=facts, flagged=flagged))
+        self._session.terminate(last_words(facts, by_age=verdict.by_age))
+
+    def _facts(self, cause: Cause, now: float) -> tuple[events.Leak, bool]:
+        """The facts as of now, under the id of the leak that is open, if any; and whether one is."""
+        leak = self._leak
+        facts = self._describer.leak(self._session.facts(), cause, now, leak.facts.id if leak else None)
+        return facts, leak is not None
+
+    # The end of a leak that was flagged.
+
+    def _follow(self, now: float) -> None:
+        leak = self._leak
+        if leak is None:
+            return
+        tracker = self._tracker
+        if leak.held_s is None and not self._still_held(leak):
+            leak.held_s = now - leak.cause.hold.since if leak.cause.hold and not leak.cause.by_age else None
+            leak.resumed_with = b"" if read_on(leak) else tracker.flow.last
+        if tracker.flow.transaction.number != leak.number or not tracker.in_transaction:
+            self._resolve(leak, now)
+
+    def _still_held(self, leak: OpenLeak) -> bool:
+        """Whether the hold that was flagged goes on; unread results end as soon as the server can send more."""
+        flagged, hold = leak.cause.hold, self._tracker.hold()
+        if flagged is None or read_on(leak):
+            return False
+        return hold is not None and hold.kind is flagged.kind and hold.since <= flagged.since
+
+    def _resolve(self, leak: OpenLeak, now: float, outcome: str | None = None) -> None:
+        transaction = self._tracker.flow.transaction
+        same = transaction.number == leak.number
+        age = now - leak.started
+        facts = dataclasses.replace(
+            leak.facts,
+            held_s=age if leak.held_s is None else leak.held_s,
+            transaction=dataclasses.replace(leak.facts.transaction, age_s=age),
+        )
+        outcome = outcome or (transaction.outcome if same else transaction.previous_outcome) or ""
+        resumed_with = self._describer.text(leak.resumed_with)
+        self._close_leak()
+        self._reporter.emit(
+            events.LeakResolved(
+                summary=summary.resolved(facts, outcome, resumed_with),
+                leak=facts,
+                flagged=True,
+                outcome=outcome,
+                resumed_with=resumed_with,
+            )
+        )
+
+    def _close_leak(self) -> None:
+        self._leak = None
+        self.start()
+
+    # The end of the session.
+
+    def client_gone(self, how: str, now: float) -> None:
+        """The client went away.
+
+        Args:
+            how: `terminate`, `eof`, `reset` or `timeout`.
+            now: the loop's time.
+        """
+        if self._tracker.in_transaction:
+            facts, flagged = self._facts(Cause(self._tracker.hold()), now)
+            running = "" if self._tracker.hold() else self._describer.text(self._tracker.flow.last)
+            text = summary.abandoned(facts, how, running)
+            self._leak = None
+            self._reporter.emit(
+                events.LeakAbandoned(summary=text, leak=facts, flagged=flagged, how=how, running=running)
+            )
+        self.stop()
+
+    def server_gone(self, now: float) -> None:
+        """The server ended the session, and its transaction with it."""
+        if self._leak is not None:
+            self._resolve(self._leak, now, outcome="rollback")
+        self.stop()
+
+    def lost_track(self) -> None:
+        """The session has become opaque: it is not judged any more, and what was flagged cannot be followed."""
+        if self._leak is not None:
+            self._resolve(self._leak, self._loop.time(), outcome="unknown")
+        self.stop()
+
+    def stop(self) -> None:
+        """Judge no more."""
+        self._session.observe(ignore, ignore)
+        self._watchdog.disarm()
+        if self._sampler is not None:
+            self._sampler.cancel()
+            self._sampler = None

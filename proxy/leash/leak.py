@@ -1,0 +1,110 @@
+"""One leak, from its flag to the end of its transaction, and its facts for the log."""
+
+import secrets
+from typing import Final, NamedTuple
+
+from proxy.attribution.classify import ABANDONED, leak_class
+from proxy.attribution.statements import sanitize
+from proxy.leash.policy import Verdict
+from proxy.report import events
+from proxy.settings import LogStatements
+from proxy.wire.flow import Hold, MessageFlow
+from proxy.wire.statements import STATEMENT_BYTES
+from proxy.wire.transaction import Transaction
+
+_alphabet: Final = "abcdefghjkmnpqrstvwxyz23456789"  # nothing that is read for something else
+_id_length: Final = 8
+
+
+def new_id() -> str:
+    """An id that leads from the client's log to ours."""
+    return "".join(secrets.choice(_alphabet) for _ in range(_id_length))
+
+
+class Cause(NamedTuple):
+    """Why a leak is one.
+
+    Attributes:
+        hold: what is held; None when a busy transaction is too old, or its client is gone.
+        limit: the limit that passed, in seconds; None if none did.
+        by_age: whether it was the transaction's age.
+    """
+
+    hold: Hold | None
+    limit: float | None = None
+    by_age: bool = False
+
+    @classmethod
+    def of(cls, hold: Hold | None, verdict: Verdict) -> "Cause":
+        """The cause of a verdict."""
+        return cls(hold, verdict.limit, verdict.by_age)
+
+
+class OpenLeak:
+    """A leak that was flagged and whose transaction has not ended.
+
+    Attributes:
+        facts: what was told when it was flagged.
+        number, started: the transaction it belongs to, and when that began.
+        cause: why it was flagged.
+        held_s: how long the hold lasted; None while it does.
+        resumed_with: the raw text of the statement that ended the hold.
+    """
+
+    __slots__ = ("cause", "facts", "held_s", "number", "resumed_with", "started")
+
+    def __init__(self, facts: events.Leak, transaction: Transaction, cause: Cause) -> None:
+        self.facts = facts
+        self.number = transaction.number
+        self.started = transaction.started
+        self.cause = cause
+        self.held_s: float | None = None
+        self.resumed_with = b""
+
+
+class Describer:
+    """Makes the facts of one session's leaks.
+
+    Args:
+        flow: what is known of the session.
+        statements: how much of a statement's text may be told.
+    """
+
+    __slots__ = ("_flow", "_statements")
+
+    def __init__(self, flow: MessageFlow, statements: LogStatements) -> None:
+        self._flow = flow
+        self._statements = statements
+
+    def text(self, statement: bytes) -> str:
+        """A statement as the log may show it."""
+        if self._statements is LogStatements.OFF or not statement:
+            return ""
+        escapes = self._flow.parameters.get("standard_conforming_strings") == "off"
+        return sanitize(statement, truncated=len(statement) >= STATEMENT_BYTES, backslash_escapes=escapes)
+
+    def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
+        """The facts of what is held now."""
+        flow = self._flow
+        kind = cause.hold.kind if cause.hold else None
+        age = now - flow.transaction.started
+        held = now - cause.hold.since if cause.hold else 0.0
+        wrote = bool(flow.transaction.first_write)
+        known = cause.limit is not None
+        return events.Leak(
+            id=leak_id or new_id(),
+            leak_class=leak_class(kind, by_age=cause.by_age, wrote=wrote) if known else ABANDONED,
+            hold=kind.value if kind else "",
+            held_s=age if cause.by_age else held,
+            limit_s=cause.limit,
+            rule="default",
+            session=session,
+            transaction=events.TransactionFacts(
+                age_s=age,
+                idle_s=flow.transaction.idle + held,
+                statements=flow.statements,
+                opener=self.text(flow.opener),
+                first_write=self.text(flow.transaction.first_write),
+                last=self.text(flow.last),
+            ),
+        )

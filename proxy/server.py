@@ -1,0 +1,207 @@
+"""Listeners, accept, drain; owns the sessions.
+
+start -> clients are greeted, and get sessions -> drain: no new clients, sessions end with their transactions
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Coroutine
+from typing import Final
+
+from proxy import __version__, upstream
+from proxy.errors import NetworkError, OperatorError
+from proxy.greeting import Greeting
+from proxy.report import events
+from proxy.report.reporter import Reporter
+from proxy.session import Session
+from proxy.settings import NEVER, Address, Settings
+from proxy.sockets import claim, make_room, open_to_all, reason_of, remove
+from proxy.wire import replies
+from proxy.wire.startup import CancelRequest, StartupMessage
+
+DRAIN_POLL: Final = 0.05  # seconds between two looks at which sessions have become idle
+QUIET_AFTER_FAILURE: Final = 1.0  # seconds in which further failures to reach upstream are only counted
+BACKLOG: Final = 1024
+
+DRAINED: Final = replies.fatal(
+    replies.ADMIN_SHUTDOWN,
+    "terminating connection due to administrator command",
+    detail="pgleash is shutting down.",
+)
+
+
+class Server:
+    """The proxy.
+
+    Args:
+        settings: the configuration.
+        reporter: takes events.
+
+    Attributes:
+        addresses: where it listens, with the real port where 0 was asked for.
+        sessions: those that are not over.
+    """
+
+    def __init__(self, settings: Settings, reporter: Reporter) -> None:
+        self._settings = settings
+        self._reporter = reporter
+        self._numbers = itertools.count(1)
+        self._greetings: set[Greeting] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._last_failure = 0.0
+        self._draining = False
+        self.addresses: list[Address] = []
+        self.sessions: set[Session] = set()
+
+    # Listening.
+
+    async def start(self) -> None:
+        """Listen; from here on clients are served.
+
+        Raises:
+            OperatorError: an address cannot be listened on, or max_sessions does not fit.
+        """
+        make_room(self._settings.max_sessions)
+        try:
+            for address in self._settings.listen:
+                await self._listen(address)
+        except OperatorError:
+            await self.stop()
+            raise
+        if self._settings.report_every != NEVER:
+            self._spawn(self._report_regularly())
+        listen = tuple(str(address) for address in self.addresses)
+        upstream_text = str(self._settings.upstream)
+        self._reporter.emit(events.ProxyStarted(version=__version__, listen=listen, upstream=upstream_text))
+
+    async def _listen(self, address: Address) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if address.is_unix:
+                listener = await self._listen_unix(loop, address)
+                self.addresses.append(address)
+            else:
+                listener = await loop.create_server(self._greet, address.host, address.port, backlog=BACKLOG)
+                self.addresses.append(Address(address.host, listener.sockets[0].getsockname()[1]))
+        except OSError as error:
+            raise OperatorError(f"listen: cannot listen on {address}: {reason_of(error)}") from error
+        self._listeners.append(listener)
+
+    async def _listen_unix(self, loop: asyncio.AbstractEventLoop, address: Address) -> asyncio.Server:
+        claim(address)
+        listener = await loop.create_unix_server(self._greet, address.path, backlog=BACKLOG)
+        open_to_all(address)
+        return listener
+
+    def _greet(self) -> Greeting:
+        greeting = Greeting(self, self._settings.startup_timeout, self._greetings.discard)
+        self._greetings.add(greeting)
+        return greeting
+
+    # What a greeting leads to.
+
+    def open_session(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
+        """Give a client a session."""
+        session = Session(next(self._numbers), startup, self._settings, self._reporter, self.sessions.discard)
+        transport.set_protocol(session.client)
+        session.client.connection_made(transport)
+        if self._draining:
+            session.end_client(DRAINED)
+        elif len(self.sessions) >= self._settings.max_sessions:
+            session.end_client(_too_many(self._settings.max_sessions))
+        else:
+            self.sessions.add(session)
+            self._spawn(self._connect(session, rest))
+
+    async def _connect(self, session: Session, rest: bytes) -> None:
+        try:
+            await session.connect(rest)
+        except NetworkError as error:
+            self._count_failure(error)
+            session.unreachable(error)
+
+    def _count_failure(self, error: NetworkError) -> None:
+        """One line a second at most: a pool that tries again and again would fill the log."""
+        self._failures += 1
+        now = asyncio.get_running_loop().time()
+        if now - self._last_failure < QUIET_AFTER_FAILURE:
+            return
+        address, _, cause = str(error).rpartition(": ")
+        self._reporter.emit(events.UpstreamUnreachable(upstream=address, reason=cause, failures=self._failures))
+        self._failures, self._last_failure = 0, now
+
+    def cancel(self, transport: asyncio.Transport, request: CancelRequest) -> None:
+        """Forward a cancel request: to the address of the session that is meant, any other to upstream."""
+        meant = (session.server_address for session in self.sessions if session.is_meant(request.key))
+        self._spawn(self._cancel(transport, next(meant, self._settings.upstream), request.packet))
+
+    async def _cancel(self, transport: asyncio.Transport, address: Address, packet: bytes) -> None:
+        await upstream.cancel(address, packet)
+        transport.close()
+
+    def violated(self, event: events.ProtocolViolation) -> None:
+        """Somebody has sent what is not the protocol."""
+        self._reporter.emit(event)
+
+    # The end.
+
+    async def drain(self) -> None:
+        """Take no new clients, end sessions when they have nothing open, and all of them at drain_timeout."""
+        self._draining = True
+        timeout = self._settings.drain_timeout
+        self._reporter.emit(events.ProxyDraining(sessions=len(self.sessions), timeout_s=timeout))
+        await self._close_listeners()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if timeout == NEVER else timeout):
+                # Polled only while draining: an event would cost a look at every message all the time.
+                while not all([session.drain(DRAINED) for session in self.sessions]):  # noqa: ASYNC110, C419
+                    await asyncio.sleep(DRAIN_POLL)
+        await asyncio.sleep(DRAIN_POLL)  # for the last words to leave
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End everything now."""
+        self._draining = True
+        await self._close_listeners()
+        cut = sum([session.cut() for session in list(self.sessions)])
+        for greeting in list(self._greetings):
+            greeting.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._settings.report_every != NEVER:
+            self._reporter.report()
+        self._reporter.emit(events.ProxyStopped(cut=cut))
+
+    async def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for address in self.addresses:
+            if address.is_unix:
+                remove(address)
+        self.addresses.clear()
+
+    # Tasks.
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        """The only place that makes tasks: they are kept, and cancelled at the end."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.report_every)
+            self._reporter.report()
+
+
+def _too_many(limit: int) -> bytes:
+    return replies.fatal(
+        replies.TOO_MANY_CONNECTIONS,
+        "sorry, too many clients already",
+        detail=f"pgleash has {limit} sessions, which is its max_sessions.",
+    )
