@@ -1,0 +1,1 @@
+"""The demo's parts against the real Postgres that they start."""
