@@ -82,7 +82,7 @@ class Session:
         self.id = f"s-{number:x}"
         self.tracker = Tracker(self._lost_track, self._client_said_goodbye)
         describer = Describer(self.tracker.flow, settings.log.statements)
-        self.guard = Guard(self.tracker, Limits.of(settings), describer, reporter, self)
+        self.guard = Guard(loop, self.tracker, Limits.of(settings), describer, reporter, self)
         self.client = Leg(loop, self._client_ended, self.guard.client_stuffed, _nothing)
         self.server = Leg(loop, self._server_ended, _nothing, self.guard.server_took)
         self.client.other, self.server.other = self.server, self.client

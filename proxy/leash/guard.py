@@ -59,6 +59,7 @@ class Guard:
     """Holds one session's leash.
 
     Args:
+        loop: whose clock counts.
         tracker: what is known of the session.
         limits: what it may do.
         describer: makes the facts of a leak.
@@ -68,6 +69,7 @@ class Guard:
 
     __slots__ = (
         "_describer",
+        "_earliest",
         "_leak",
         "_limits",
         "_loop",
@@ -81,11 +83,18 @@ class Guard:
     )
 
     def __init__(
-        self, tracker: Tracker, limits: Limits, describer: Describer, reporter: Reporter, session: Leashed
+        self,
+        loop: asyncio.AbstractEventLoop,
+        tracker: Tracker,
+        limits: Limits,
+        describer: Describer,
+        reporter: Reporter,
+        session: Leashed,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._tracker = tracker
         self._limits = limits
+        self._earliest = limits.earliest
         self._describer = describer
         self._reporter = reporter
         self._session = session
@@ -101,7 +110,7 @@ class Guard:
         """The client sent this: a transaction may begin."""
         self._tracker.frontend(data, now)
         if not self._watchdog.armed:
-            self._watchdog.arm(now + self._limits.earliest)
+            self._watchdog.arm(now + self._earliest)
 
     def _frontend_flagged(self, data: bytes, now: float) -> None:
         self.frontend(data, now)
@@ -119,7 +128,7 @@ class Guard:
 
     def client_stuffed(self) -> None:
         """Our buffer for the client is full: it may have stopped reading."""
-        if self._sampler is None and self._limits.earliest != NEVER:
+        if self._sampler is None and self._earliest != NEVER:
             self._sample()
 
     def server_took(self) -> None:

@@ -271,6 +271,7 @@ class MessageFlow:
         """ErrorResponse: of what is due first; a FATAL is the last message of a session."""
         if _severity(body) != b"ERROR":
             self.phase = Phase.ENDED
+            self.transaction.abort()
             return
         if self.phase is not Phase.STARTUP:
             self.phase = Phase.READY

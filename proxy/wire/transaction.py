@@ -103,6 +103,10 @@ class Transaction:
         if self.outcome is None:
             self.outcome = ROLLBACK if self.failed else COMMIT
 
+    def abort(self) -> None:
+        """The server has ended the session."""
+        self.outcome = self.outcome or ROLLBACK
+
     def _count(self, statement: bytes, *, control: bool) -> None:
         self.statements += 1
         self.last = statement

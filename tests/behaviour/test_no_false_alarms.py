@@ -1,0 +1,91 @@
+"""What honest clients do, for longer than the limit: never flagged."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from proxy.demo.postgres import Postgres
+from proxy.report.events import LeakEvent, ProtocolViolation
+from tests.conftest import StartProxy
+from tests.harness import Proxy, dsn
+
+LIMIT = 0.3
+
+
+@pytest.fixture
+def proxy(start_proxy: StartProxy) -> Iterator[Proxy]:
+    proxy = start_proxy(flag_after=f"{LIMIT}s", terminate_after=f"{2 * LIMIT}s")
+    yield proxy
+    assert proxy.recorder.of(LeakEvent) == []
+    assert proxy.recorder.of(ProtocolViolation) == []
+
+
+def test_a_busy_transaction_and_a_long_statement(postgres: Postgres, proxy: Proxy) -> None:
+    with psycopg.connect(dsn(proxy, postgres)) as connection:
+        for _ in range(20):
+            connection.execute("SELECT pg_sleep(0.05)")
+        connection.execute("SELECT pg_sleep(3)")  # ten times the limit
+
+
+def test_a_statement_longer_than_the_limit_and_then_a_short_pause(postgres: Postgres, start_proxy: StartProxy) -> None:
+    """`begin; pg_sleep(2 limits); half a limit; select`, a hundred times, in ten clients (PROTOCOL 26)."""
+    proxy = start_proxy(flag_after="1s", terminate_after="2s")
+
+    def client(_number: int) -> None:
+        with psycopg.connect(dsn(proxy, postgres)) as connection:
+            for _ in range(5):
+                connection.execute("SELECT pg_sleep(2)")
+                time.sleep(0.5)  # the pause is what is tested
+                connection.execute("SELECT 1")
+                connection.commit()
+
+    with ThreadPoolExecutor(20) as clients:
+        list(clients.map(client, range(20)))
+    assert proxy.recorder.of(LeakEvent) == []
+
+
+def test_a_pipeline(postgres: Postgres, proxy: Proxy) -> None:
+    with psycopg.connect(dsn(proxy, postgres)) as connection, connection.pipeline():
+        results = [connection.execute("SELECT pg_sleep(0.005), %s", [number]) for number in range(200)]
+        assert [result.fetchone() for result in results][-1] == ("", 199)
+
+
+def test_a_copy_that_flows_in_both_directions(postgres: Postgres, proxy: Proxy) -> None:
+    with psycopg.connect(dsn(proxy, postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TEMP TABLE copied (a int)")
+        with cursor.copy("COPY copied FROM STDIN") as copy:
+            for _ in range(10):
+                copy.write("1\n" * 8192)  # as much as libpq does not keep to itself
+                time.sleep(LIMIT / 2)  # slower than anybody would like, but it flows
+        with cursor.copy("COPY (SELECT a, pg_sleep(0.1) FROM copied LIMIT 10) TO STDOUT") as copy:
+            assert len(list(copy.rows())) == 10
+
+
+def test_a_result_that_is_read_slowly(postgres: Postgres, proxy: Proxy) -> None:
+    with psycopg.connect(dsn(proxy, postgres)) as connection, connection.cursor() as cursor:
+        rows = cursor.stream("SELECT repeat('x', 100000) FROM generate_series(1, 400)")
+        for number, _ in enumerate(rows):
+            if number % 4 == 0:
+                time.sleep(0.02)
+
+
+def test_listen_and_a_pool_of_idle_connections(postgres: Postgres, proxy: Proxy) -> None:
+    connections = [psycopg.connect(dsn(proxy, postgres), autocommit=True) for _ in range(10)]
+    listener = connections[0]
+    listener.execute("LISTEN news")
+    threading.Timer(3 * LIMIT, lambda: connections[1].execute("NOTIFY news, 'x'")).start()
+    assert [notify.payload for notify in listener.notifies(timeout=10, stop_after=1)] == ["x"]
+    for connection in connections:
+        connection.execute("SELECT 1")
+        connection.close()
+
+
+def test_a_prepared_statement_that_waits_with_its_sync(postgres: Postgres, proxy: Proxy) -> None:
+    with psycopg.connect(dsn(proxy, postgres), autocommit=True) as connection:
+        connection.execute("SELECT %s::int", [1], prepare=True)
+        time.sleep(2 * LIMIT)
+        assert connection.execute("SELECT %s::int", [2], prepare=True).fetchone() == (2,)

@@ -1,0 +1,1 @@
+"""The leash, with a clock that tests turn by hand."""
