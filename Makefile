@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chart image format schema clean
+.PHONY: help demo test check chart image bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it aga
 
 image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as this machine can
 	@PATH="$(abspath $(BIN)):$$PATH" tests/image/check
+
+bench: $(VENV)/.test ## CPU per transaction beside PgBouncer and HAProxy, if they are installed; four minutes
+	@$(BIN)/python benchmarks/bench.py
 
 schema: $(VENV)/.test ## write config/schema.json anew from the options
 	@$(BIN)/python -c 'from proxy.settings import json_schema; print(json_schema(), end="")' > config/schema.json

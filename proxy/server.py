@@ -64,6 +64,7 @@ class Server:
         Raises:
             OperatorError: an address cannot be listened on, or max_sessions does not fit.
         """
+        asyncio.get_running_loop().set_exception_handler(self._failed)
         make_room(self._settings.max_sessions)
         try:
             for address in self._settings.listen:
@@ -184,6 +185,12 @@ class Server:
             if address.is_unix:
                 remove(address)
         self.addresses.clear()
+
+    def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """A callback or a task of ours has raised; asyncio would print what it was given, which may be anybody's."""
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            self._reporter.emit(events.InternalError.of(error))
 
     # Tasks.
 

@@ -180,9 +180,12 @@ class Session:
         self.client.observe = frontend
         self.server.observe = backend
 
-    def _lost_track(self, reason: str) -> None:
+    def _lost_track(self, reason: str, error: Exception | None) -> None:
         self.guard.lost_track()
-        self._reporter.emit(events.ProtocolViolation(reason=reason, session=self.facts()))
+        if error is None:
+            self._reporter.emit(events.ProtocolViolation(reason=reason, session=self.facts()))
+        else:
+            self._reporter.emit(events.InternalError.of(error, self.facts()))
 
     # The client ends.
 

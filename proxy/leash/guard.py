@@ -8,7 +8,7 @@ end -> terminate: an event, and the session ends
 import asyncio
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from proxy.leash.leak import Cause, Describer, OpenLeak
 from proxy.leash.policy import Action, Limits, Verdict, View, judge
@@ -22,6 +22,7 @@ from proxy.wire.flow import Hold, HoldKind
 from proxy.wire.tracker import Tracker
 
 Observer = Callable[[bytes, float], None]
+Result = TypeVar("Result")
 
 
 def ignore(_data: bytes, _now: float) -> None:
@@ -114,11 +115,11 @@ class Guard:
 
     def _frontend_flagged(self, data: bytes, now: float) -> None:
         self.frontend(data, now)
-        self._follow(now)
+        self._safely(lambda: self._follow(now))
 
     def _backend_flagged(self, data: bytes, now: float) -> None:
         self._tracker.backend(data, now)
-        self._follow(now)
+        self._safely(lambda: self._follow(now))
 
     def start(self) -> None:
         """Look at bytes as cheaply as can be: no leak is open."""
@@ -160,6 +161,10 @@ class Guard:
     # The deadline.
 
     def _look(self, now: float) -> float:
+        wake = self._safely(lambda: self._judge(now))
+        return NEVER if wake is None else wake
+
+    def _judge(self, now: float) -> float:
         tracker = self._tracker
         hold = self._hold(now)
         started = tracker.flow.transaction.started if tracker.in_transaction else None
@@ -247,26 +252,30 @@ class Guard:
             now: the loop's time.
         """
         if self._tracker.in_transaction:
-            facts, flagged = self._facts(Cause(self._tracker.hold()), now)
-            running = "" if self._tracker.hold() else self._describer.text(self._tracker.flow.last)
-            text = summary.abandoned(facts, how, running)
-            self._leak = None
-            self._reporter.emit(
-                events.LeakAbandoned(summary=text, leak=facts, flagged=flagged, how=how, running=running)
-            )
+            self._safely(lambda: self._abandon(how, now))
         self.stop()
+
+    def _abandon(self, how: str, now: float) -> None:
+        facts, flagged = self._facts(Cause(self._tracker.hold()), now)
+        running = "" if self._tracker.hold() else self._describer.text(self._tracker.flow.last)
+        text = summary.abandoned(facts, how, running)
+        self._leak = None
+        self._reporter.emit(events.LeakAbandoned(summary=text, leak=facts, flagged=flagged, how=how, running=running))
 
     def server_gone(self, now: float) -> None:
         """The server ended the session, and its transaction with it."""
-        if self._leak is not None:
-            self._resolve(self._leak, now, outcome="rollback")
+        self._resolve_as("rollback", now)
         self.stop()
 
     def lost_track(self) -> None:
         """The session has become opaque: it is not judged any more, and what was flagged cannot be followed."""
-        if self._leak is not None:
-            self._resolve(self._leak, self._loop.time(), outcome="unknown")
+        self._resolve_as("unknown", self._loop.time())
         self.stop()
+
+    def _resolve_as(self, outcome: str, now: float) -> None:
+        leak = self._leak
+        if leak is not None:
+            self._safely(lambda: self._resolve(leak, now, outcome))
 
     def stop(self) -> None:
         """Judge no more."""
@@ -275,3 +284,13 @@ class Guard:
         if self._sampler is not None:
             self._sampler.cancel()
             self._sampler = None
+
+    def _safely(self, call: Callable[[], Result]) -> Result | None:
+        """Whatever is wrong in judging or telling, the session goes on, without being judged."""
+        try:
+            return call()
+        except Exception as error:  # noqa: BLE001 - the watcher cannot hurt the watched
+            self._leak = None
+            self.stop()
+            self._reporter.emit(events.InternalError.of(error))
+            return None

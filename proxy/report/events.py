@@ -5,7 +5,9 @@ been made printable and statements sanitized before they come here.
 """
 
 import dataclasses
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -83,9 +85,9 @@ class Leak:
     held_s: float = key("leak.held_s")
     limit_s: float | None = key("leak.limit_s")
     rule: str = key("leak.rule")
+    system: str = key("db.system.name", "postgresql")
     session: Session
     transaction: TransactionFacts
-    system: str = key("db.system.name", "postgresql")
 
     @property
     def client(self) -> Client:
@@ -242,12 +244,23 @@ class ConfigWarning(Event):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class InternalError(Event):
-    """Something of ours failed; the session goes on without being judged."""
+    """Something of ours failed; the session, if it is about one, is relayed on without being judged.
+
+    Only the kind of the error and the place are told: an error's text may quote what was being looked at.
+    """
 
     event = "proxy.error"
     level = "error"
-    reason: str = key("error.message")
+    kind: str = key("error.type")
     place: str = key("code.function.name")
+    session: Session | None = None
+
+    @classmethod
+    def of(cls, error: BaseException, session: Session | None = None) -> "InternalError":
+        """The event for an error that was caught."""
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        return cls(kind=type(error).__name__, place=place, session=session)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Where the rest of pgleash hands its events in: they are counted in the ledger and written to the log."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,8 +34,9 @@ class Reporter:
 
     def emit(self, event: Event) -> None:
         """Something happened."""
-        self.ledger.record(event)
-        self._sink.write(event)
+        with contextlib.suppress(Exception):  # an event that cannot be told must not end what it is about
+            self.ledger.record(event)
+            self._sink.write(event)
 
     def debug(self, kind: type[Event], make: Callable[[], Event]) -> None:
         """Something happened that is worth describing only if somebody listens."""

@@ -75,11 +75,14 @@ FRONTEND_HANDLERS: Final = _handlers(FRONTEND)
 BACKEND_HANDLERS: Final = _handlers(BACKEND)
 
 
+GaveUp = Callable[[str, Exception | None], None]
+
+
 class Tracker:
     """Watches one session.
 
     Args:
-        gave_up: called once, with the reason, when the session becomes opaque.
+        gave_up: called once when the session becomes opaque, with the reason, and the error if it is a fault of ours.
         goodbye: called when the client has sent Terminate.
 
     Attributes:
@@ -89,7 +92,7 @@ class Tracker:
 
     __slots__ = ("_backend", "_frontend", "_gave_up", "flow", "opaque")
 
-    def __init__(self, gave_up: Callable[[str], None], goodbye: Callable[[], None]) -> None:
+    def __init__(self, gave_up: GaveUp, goodbye: Callable[[], None]) -> None:
         self._gave_up = gave_up
         self._frontend = Scanner(FRONTEND_LIMITS, self._frontend_message)
         self._backend = Scanner(BACKEND_LIMITS, self._backend_message)
@@ -132,15 +135,15 @@ class Tracker:
         """Do not look at this session: what its startup packet asks for is not to be judged."""
         self.opaque = reason
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, error: Exception | None = None) -> None:
         self.opaque = reason
-        self._gave_up(reason)
+        self._gave_up(reason, error)
 
     def _feed(self, scanner: Scanner, data: bytes) -> None:
         try:
             scanner.feed(data)
         except Exception as error:  # noqa: BLE001 - whatever is wrong in here, the relay goes on
-            self._give_up(f"{type(error).__name__} while tracking")
+            self._give_up(f"{type(error).__name__} while tracking", error)
             return
         reason = scanner.lost or self.flow.confused
         if reason is None and self.flow.due.confused:

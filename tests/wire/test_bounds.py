@@ -1,22 +1,42 @@
 """Whatever passes through, what is kept of it is bounded; whatever comes, nothing raises."""
 
+from typing import cast
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.wire.flow import MessageFlow
 from proxy.wire.outstanding import Outstanding
 from proxy.wire.scanner import SKIP, Scanner, capture_limits
 from proxy.wire.statements import MAX_PENDING, PREPARED_BYTES, STATEMENT_BYTES, Statements
-from proxy.wire.tracker import Tracker
+from proxy.wire.tracker import FRONTEND_HANDLERS, Handler, Tracker
 from tests import messages as m
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=60)), max_size=12))
 def test_garbage_never_raises(chunks: list[tuple[bool, bytes]]) -> None:
-    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
+    tracker = Tracker(gave_up=lambda _reason, _error: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     for from_client, data in chunks:
         (tracker.frontend if from_client else tracker.backend)(data, 1.0)
         tracker.hold()
+
+
+def test_a_fault_of_ours_makes_the_session_opaque_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_flow: MessageFlow, body: bytes) -> None:
+        raise ZeroDivisionError(body)
+
+    monkeypatch.setitem(cast("dict[int, Handler]", FRONTEND_HANDLERS), ord("Q"), broken)
+    told: list[tuple[str, Exception | None]] = []
+    tracker = Tracker(gave_up=lambda reason, error: told.append((reason, error)), goodbye=lambda: None)
+    tracker.backend(m.STARTED, 0.0)
+    tracker.frontend(m.query("SELECT 1"), 1.0)
+    tracker.frontend(m.query("SELECT 1"), 2.0)
+    assert [(reason, type(error)) for reason, error in told] == [
+        ("ZeroDivisionError while tracking", ZeroDivisionError)
+    ]
+    assert tracker.hold() is None
 
 
 KINDS = st.sampled_from("BCDEFHPQSXdcfp123ACDEGHIKNRSTVWZnstv")
@@ -24,7 +44,7 @@ KINDS = st.sampled_from("BCDEFHPQSXdcfp123ACDEGHIKNRSTVWZnstv")
 
 @given(st.lists(st.tuples(st.booleans(), KINDS, st.binary(max_size=20)), max_size=20))
 def test_messages_in_any_order_never_raise(messages: list[tuple[bool, str, bytes]]) -> None:
-    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
+    tracker = Tracker(gave_up=lambda _reason, _error: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     for from_client, kind, body in messages:
         (tracker.frontend if from_client else tracker.backend)(m.message(kind, body), 1.0)
@@ -103,7 +123,7 @@ def test_texts_of_a_long_pipeline_are_bounded_and_stay_in_order() -> None:
 
 
 def test_a_statement_is_kept_only_so_far() -> None:
-    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
+    tracker = Tracker(gave_up=lambda _reason, _error: None, goodbye=lambda: None)
     tracker.backend(m.STARTED, 0.0)
     tracker.frontend(m.query("SELECT '" + "x" * 100_000 + "'"), 1.0)
     assert len(tracker.flow.last) == STATEMENT_BYTES

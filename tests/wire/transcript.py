@@ -64,7 +64,7 @@ def chunks(data: bytes, number: int, cut: Cut) -> list[bytes]:
 
 def play(steps: list[Step], cut: Cut) -> Tracker:
     """Run a transcript through a Tracker; each step happens one second after the one before."""
-    tracker = Tracker(gave_up=lambda _reason: None, goodbye=lambda: None)
+    tracker = Tracker(gave_up=lambda _reason, _error: None, goodbye=lambda: None)
     for number, step in enumerate(steps):
         if isinstance(step, Expect):
             check(tracker, step, number)
