@@ -80,12 +80,14 @@ def make_room(sessions: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    except (ValueError, OSError) as error:  # beyond the hard limit, or beyond what the kernel has at all
+        fitting = (hard if hard != resource.RLIM_INFINITY else soft) - SPARE_DESCRIPTORS
         raise OperatorError(
-            f"max_sessions: {sessions} sessions need {needed} open files and the limit is {hard}; "
-            f"raise it (ulimit -n) or set max_sessions to {(hard - SPARE_DESCRIPTORS) // 2} or less"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+            f"max_sessions: {sessions} sessions need {needed} open files, which is more than this process may have; "
+            f"raise its limit (ulimit -n) or set max_sessions to {fitting // 2} or less"
+        ) from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import queue
 import sys
 import threading
 import urllib.parse
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, TextIO
 
 import structlog
@@ -40,7 +40,7 @@ class LineWriter:
     """
 
     def __init__(self, stream: TextIO, max_lines: int = MAX_LINES) -> None:
-        self._stream = stream
+        self._put = _unbuffered(stream)
         self._lines: queue.Queue[str | None] = queue.Queue(max_lines)
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -71,11 +71,24 @@ class LineWriter:
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
             try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
+                self._put(line + "\n")
             except (OSError, ValueError):  # nobody reads any more, or the stream was closed
                 self.dropped += 1
+
+
+def _unbuffered(stream: TextIO) -> Callable[[str], object]:
+    """How to write to a stream: past its buffer, whose lock a thread that waits for a pipe would hold at the exit."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # a stream in memory
+        return stream.write
+
+    def write(text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    return write
 
 
 class Log:
