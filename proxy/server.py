@@ -21,6 +21,7 @@ from proxy.wire import replies
 from proxy.wire.startup import CancelRequest, StartupMessage
 
 DRAIN_POLL: Final = 0.05  # seconds between two looks at which sessions have become idle
+CLOSE_WITHIN: Final = 1.0  # seconds
 QUIET_AFTER_FAILURE: Final = 1.0  # seconds in which further failures to reach upstream are only counted
 BACKLOG: Final = 1024
 
@@ -55,6 +56,7 @@ class Server:
         self._draining = False
         self.addresses: list[Address] = []
         self.sessions: set[Session] = set()
+        self._refused: set[Session] = set()  # clients that are being told why they get no session
 
     # Listening.
 
@@ -106,16 +108,24 @@ class Server:
 
     def open_session(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
         """Give a client a session."""
-        session = Session(next(self._numbers), startup, self._settings, self._reporter, self.sessions.discard)
+        session = Session(next(self._numbers), startup, self._settings, self._reporter, self._over)
         transport.set_protocol(session.client)
         session.client.connection_made(transport)
         if self._draining:
-            session.end_client(DRAINED)
+            self._refuse(session, DRAINED)
         elif len(self.sessions) >= self._settings.max_sessions:
-            session.end_client(_too_many(self._settings.max_sessions))
+            self._refuse(session, _too_many(self._settings.max_sessions))
         else:
             self.sessions.add(session)
             self._spawn(self._connect(session, rest))
+
+    def _refuse(self, session: Session, words: bytes) -> None:
+        self._refused.add(session)
+        session.end_client(words)
+
+    def _over(self, session: Session) -> None:
+        self.sessions.discard(session)
+        self._refused.discard(session)
 
     async def _connect(self, session: Session, rest: bytes) -> None:
         try:
@@ -160,22 +170,33 @@ class Server:
                 # Polled only while draining: an event would cost a look at every message all the time.
                 while not all([session.drain(DRAINED) for session in self.sessions]):  # noqa: ASYNC110, C419
                     await asyncio.sleep(DRAIN_POLL)
-        await asyncio.sleep(DRAIN_POLL)  # for the last words to leave
         await self.stop()
 
     async def stop(self) -> None:
         """End everything now."""
         self._draining = True
         await self._close_listeners()
-        cut = sum([session.cut() for session in list(self.sessions)])
+        cut = sum([session.cut(DRAINED) for session in list(self.sessions)])
+        if self.sessions:
+            await asyncio.sleep(DRAIN_POLL)  # for the last words to leave
+        for session in self.sessions | self._refused:
+            session.abort()
         for greeting in list(self._greetings):
             greeting.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._all_closed()
         if self._settings.report_every != NEVER:
             self._reporter.report()
         self._reporter.emit(events.ProxyStopped(cut=cut))
+
+    async def _all_closed(self) -> None:
+        """Sockets that were aborted close in the loop's next turn."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WITHIN):
+                while self.sessions or self._refused:  # noqa: ASYNC110 - one turn, not a condition to signal
+                    await asyncio.sleep(0)
 
     async def _close_listeners(self) -> None:
         for listener in self._listeners:

@@ -259,7 +259,7 @@ class Session:
         flow = self.tracker.flow
         quiet, running = flow.due.quiet, self._statement_runs() and self.tracker.hold() is None
         self._stage = Stage.ENDING
-        self.guard.stop()
+        self.guard.server_gone(self._loop.time())
         if quiet and self.tracker.frontend_at_boundary:
             self.server.write(replies.terminate())
         if running and not self.unread():  # a backend that is blocked in writing ignores a cancel; closing works
@@ -287,13 +287,18 @@ class Session:
             self.terminate(words)
         return self._stage in {Stage.ENDING, Stage.OVER} and not self.unread()
 
-    def cut(self) -> bool:
+    def cut(self, words: bytes) -> bool:
         """End the session whatever it is doing; returns whether it had a transaction open."""
-        busy = self._stage is Stage.RELAYING and self.tracker.in_transaction
-        self.guard.stop()
+        if self._stage not in {Stage.CONNECTING, Stage.RELAYING}:
+            return False
+        busy = self.tracker.in_transaction
+        self.terminate(words)
+        return busy
+
+    def abort(self) -> None:
+        """Close both sockets now."""
         self._stage = Stage.ENDING
         self._abort()
-        return busy
 
     # Over.
 

@@ -25,7 +25,8 @@ def watch_for_loss(transport: asyncio.Transport, keepalive: float, user_timeout:
     Args:
         transport: a connected socket; nothing is done for a Unix socket.
         keepalive: idle seconds before probes are sent; they go on for about as long again.
-        user_timeout: seconds that sent data may stay unacknowledged (Linux only).
+        user_timeout: seconds that sent data may wait (Linux only); a peer with a closed window is cut off by it
+            although it answers every probe (tcp_probe_timer in the kernel's source).
     """
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family == socket.AF_UNIX:

@@ -186,7 +186,7 @@ class Guard:
 
     def _terminate(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
         facts, flagged = self._facts(Cause.of(hold, verdict), now)
-        self.stop()
+        self._leak = None
         self._reporter.emit(events.LeakTerminated(summary=summary.terminated(facts), leak=facts, flagged=flagged))
         self._session.terminate(last_words(facts, by_age=verdict.by_age))
 

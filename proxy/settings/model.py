@@ -103,7 +103,9 @@ class Settings(Model):
     authentication_timeout: Duration = Field(_default("60s"), description="from the startup packet to the session")
     connect_timeout: Duration = Field(_default("10s"), description="resolving and connecting to upstream")
     tcp_keepalive: Duration = Field(_default("30s"), description="idle time before keepalive probes, on both sides")
-    tcp_user_timeout: Duration = Field(_default("60s"), description="how long sent data may stay unacknowledged")
+    tcp_user_timeout: Duration = Field(
+        NEVER, description="how long sent data may wait for its receiver; cuts off one that is only slow to read, too"
+    )
     drain_timeout: Duration = Field(_default("25s"), description="after SIGTERM, how long open transactions may take")
     log: Log = Field(Log(), description="the log")
     report_every: Duration = Field(_default("60s"), description="period of leak.report, when something changed")

@@ -31,6 +31,9 @@ from proxy.wire.transaction import COPY_IN, Transaction
 PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings"})
 
 
+STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
+
+
 class Phase(enum.Enum):
     """What the session is in the middle of."""
 
@@ -308,6 +311,8 @@ class MessageFlow:
         if self.due.ready():
             self._statements.answered()
         self.status = body[0]
+        if self.status not in STATUSES:
+            self.confused = "a transaction status that does not exist"
         self._turn_since = self.now
         self.phase = Phase.READY
         if self.due.quiet:

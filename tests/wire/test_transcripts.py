@@ -317,6 +317,7 @@ TRANSCRIPTS: dict[str, list[Step]] = {
     "a negative length (23)": [*BEGUN, Server(b"D\xff\xff\xff\xff"), Expect(opaque=True)],
     "an answer that nobody asked for": [*BEGUN, Server(m.ready("T")), Expect(opaque=True)],
     "more replies than messages": [*BEGUN, Client(m.run("SELECT 1")), Server(m.PARSED * 5), Expect(opaque=True)],
+    "a transaction status of tomorrow": [*BEGUN, Client(m.query("")), Server(m.ready("?")), Expect(opaque=True)],
     "replication in an ordinary session": [*BEGUN, Server(m.message("W", b"\0\0\0")), Expect(opaque=True)],
 }
 
