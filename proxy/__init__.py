@@ -19,8 +19,8 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
 
 The way of a byte: `relay.Leg.data_received` writes it to the other socket, then shows it to `wire.tracker`, which cuts
 the stream into messages and keeps whose turn it is. The way of a leak: `leash.watchdog` wakes when a limit could have
-passed, `session.view` says what is held and since when, `leash.policy.judge` gives a verdict, the session reports it
-(`report`) and, if told to, ends itself (`leash.terminate`).
+passed, `leash.guard` asks tracker and sockets what is held and since when, `leash.policy.judge` gives a verdict, the
+guard reports it (`report`) and, if told to, has the session ended with the last words of `leash.terminate`.
 """
 
 __version__ = "0.1.0"

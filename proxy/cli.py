@@ -143,3 +143,5 @@ async def _until_told_to_stop(server: Server) -> None:
         await asyncio.gather(draining, return_exceptions=True)
         await server.stop()
     waiting.cancel()
+    if not draining.cancelled():
+        draining.result()  # a drain that failed is a failure

@@ -33,4 +33,14 @@ class PeerError(PgleashError):
 
 
 class NetworkError(PgleashError):
-    """An address could not be reached; the text names the address and the cause."""
+    """An address could not be reached.
+
+    Attributes:
+        address: as it is configured.
+        cause: in the system's words.
+    """
+
+    def __init__(self, address: str, cause: str) -> None:
+        super().__init__(f"{address}: {cause}")
+        self.address = address
+        self.cause = cause

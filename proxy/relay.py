@@ -114,13 +114,17 @@ class Leg(asyncio.Protocol):
             self.transport.write(data)
 
     def finish(self) -> None:
-        """Send what waits and then the end of our stream; go on reading until the peer ends its own."""
-        self.resume_reading()
+        """Send what waits and then the end of our stream; the peer's own may go on."""
         self.finished = True
         if self.silent:
             self.close()
         elif self.transport is not None and not self.transport.is_closing():
             self.transport.write_eof()
+
+    def discard(self) -> None:
+        """Read on for nobody: what would stay unread would make our close a reset."""
+        self.forward = nowhere
+        self.resume_reading()
 
     def close(self) -> None:
         """Send what waits, then close."""

@@ -51,6 +51,7 @@ class Server:
         self._greetings: set[Greeting] = set()
         self._listeners: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cancels: set[asyncio.Task[None]] = set()  # to be finished whatever happens; they have a deadline
         self._failures = 0
         self._last_failure = 0.0
         self._draining = False
@@ -72,7 +73,7 @@ class Server:
             for address in self._settings.listen:
                 await self._listen(address)
         except OperatorError:
-            await self.stop()
+            await self._close_listeners()
             raise
         if self._settings.report_every != NEVER:
             self._spawn(self._report_regularly())
@@ -108,7 +109,7 @@ class Server:
 
     def open_session(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
         """Give a client a session."""
-        session = Session(next(self._numbers), startup, self._settings, self._reporter, self._over)
+        session = Session(next(self._numbers), startup, self._settings, self._reporter, self)
         transport.set_protocol(session.client)
         session.client.connection_made(transport)
         if self._draining:
@@ -123,7 +124,8 @@ class Server:
         self._refused.add(session)
         session.end_client(words)
 
-    def _over(self, session: Session) -> None:
+    def over(self, session: Session) -> None:
+        """A session has ended."""
         self.sessions.discard(session)
         self._refused.discard(session)
 
@@ -133,6 +135,9 @@ class Server:
         except NetworkError as error:
             self._count_failure(error)
             session.unreachable(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not keep a client waiting
+            self._reporter.emit(events.InternalError.of(error))
+            session.abort()
 
     def _count_failure(self, error: NetworkError) -> None:
         """One line a second at most: a pool that tries again and again would fill the log."""
@@ -140,8 +145,8 @@ class Server:
         now = asyncio.get_running_loop().time()
         if now - self._last_failure < QUIET_AFTER_FAILURE:
             return
-        address, _, cause = str(error).rpartition(": ")
-        self._reporter.emit(events.UpstreamUnreachable(upstream=address, reason=cause, failures=self._failures))
+        event = events.UpstreamUnreachable(upstream=error.address, reason=error.cause, failures=self._failures)
+        self._reporter.emit(event)
         self._failures, self._last_failure = 0, now
 
     def cancel(self, transport: asyncio.Transport, request: CancelRequest) -> None:
@@ -153,6 +158,10 @@ class Server:
         await upstream.cancel(address, packet)
         transport.close()
 
+    def send_cancel(self, address: Address, packet: bytes) -> None:
+        """Cancel a statement that nobody waits for any more."""
+        self._spawn(upstream.cancel(address, packet), self._cancels)
+
     def violated(self, event: events.ProtocolViolation) -> None:
         """Somebody has sent what is not the protocol."""
         self._reporter.emit(event)
@@ -163,10 +172,11 @@ class Server:
         """Take no new clients, end sessions when they have nothing open, and all of them at drain_timeout."""
         self._draining = True
         timeout = self._settings.drain_timeout
-        self._reporter.emit(events.ProxyDraining(sessions=len(self.sessions), timeout_s=timeout))
+        known = None if timeout == NEVER else timeout
+        self._reporter.emit(events.ProxyDraining(sessions=len(self.sessions), timeout_s=known))
         await self._close_listeners()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if timeout == NEVER else timeout):
+            async with asyncio.timeout(known):
                 # Polled only while draining: an event would cost a look at every message all the time.
                 while not all([session.drain(DRAINED) for session in self.sessions]):  # noqa: ASYNC110, C419
                     await asyncio.sleep(DRAIN_POLL)
@@ -185,7 +195,7 @@ class Server:
             greeting.abort()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._cancels, return_exceptions=True)
         await self._all_closed()
         if self._settings.report_every != NEVER:
             self._reporter.report()
@@ -215,11 +225,12 @@ class Server:
 
     # Tasks.
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        """The only place that makes tasks: they are kept, and cancelled at the end."""
+    def _spawn(self, work: Coroutine[None, None, None], kept: set[asyncio.Task[None]] | None = None) -> None:
+        """The only place that makes tasks that sessions need: they are kept until they are done."""
+        kept = self._tasks if kept is None else kept
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        kept.add(task)
+        task.add_done_callback(kept.discard)
 
     async def _report_regularly(self) -> None:
         while True:

@@ -12,18 +12,19 @@ What ends a session, and what is done then:
 import asyncio
 import enum
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from proxy import upstream
 from proxy.errors import NetworkError
 from proxy.leash.guard import Guard, Observer
+from proxy.leash.identity import Identity
 from proxy.leash.leak import Describer
 from proxy.leash.policy import Limits
-from proxy.relay import Leg, nowhere
+from proxy.relay import Leg
 from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER, Address, Settings
-from proxy.sockets import peer_of, segment_size, unacknowledged, watch_for_loss
+from proxy.sockets import is_broken, peer_of, segment_size, unacknowledged, watch_for_loss
 from proxy.wire import replies
 from proxy.wire.flow import Phase
 from proxy.wire.startup import StartupMessage
@@ -34,7 +35,6 @@ GRACE: Final = 0.5
 END_WITHIN: Final = 1.5
 LINGER: Final = 3.0  # after our last byte to a client, for what it may still send
 UNREAD_LINGER: Final = 60.0  # for a client that has not read what the server sent before it went
-MAX_NAME: Final = 128  # characters of a name that a client chose
 
 
 class Stage(enum.Enum):
@@ -46,6 +46,16 @@ class Stage(enum.Enum):
     OVER = "over"
 
 
+class Owner(Protocol):
+    """What a session asks of whoever made it."""
+
+    def over(self, session: "Session") -> None:
+        """Both sockets are closed."""
+
+    def send_cancel(self, address: Address, packet: bytes) -> None:
+        """Send a cancel request, and see that it is sent, even if pgleash stops."""
+
+
 class Session:
     """A session.
 
@@ -54,7 +64,7 @@ class Session:
         startup: the client's startup packet.
         settings: the configuration.
         reporter: takes events.
-        over: called once, when both sockets are closed.
+        owner: is told when the session is over, and sends its cancel requests.
 
     Attributes:
         id: its name in the log.
@@ -68,26 +78,26 @@ class Session:
         startup: StartupMessage,
         settings: Settings,
         reporter: Reporter,
-        over: Callable[["Session"], None],
+        owner: "Owner",
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._startup = startup
         self._settings = settings
         self._reporter = reporter
-        self._over = over
+        self._owner = owner
         self._stage = Stage.CONNECTING
         self._timers: list[asyncio.TimerHandle] = []
-        self._cancelling: asyncio.Task[None] | None = None
+        self._watching_client = False
         self.id = f"s-{number:x}"
         self.tracker = Tracker(self._lost_track, self._client_said_goodbye)
+        self._identity = Identity(self.id, startup, self.tracker.flow)
         describer = Describer(self.tracker.flow, settings.log.statements)
         self.guard = Guard(loop, self.tracker, Limits.of(settings), describer, reporter, self)
-        self.client = Leg(loop, self._client_ended, self.guard.client_stuffed, _nothing)
-        self.server = Leg(loop, self._server_ended, _nothing, self.guard.server_took)
+        self.client = Leg(loop, self._client_ended, self.guard.client_stuffed, self.guard.client_took)
+        self.server = Leg(loop, self._server_ended, self._watch_client, self.guard.server_took)
         self.client.other, self.server.other = self.server, self.client
         self.server_address = settings.upstream
-        self._peer = ("", 0)
         if startup.is_replication or not startup.known_protocol:
             self.tracker.ignore("replication" if startup.is_replication else "a protocol of tomorrow")
 
@@ -96,7 +106,7 @@ class Session:
     async def connect(self, rest: bytes) -> None:
         """Connect to the server and begin to relay; `rest` came behind the startup packet."""
         assert self.client.transport is not None  # noqa: S101 - the greeting has handed it over
-        self._peer = peer_of(self.client.transport)
+        self._identity.peer = peer_of(self.client.transport)
         watch_for_loss(self.client.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         transport = await upstream.connect(self.server, self._settings.upstream, self._settings.connect_timeout)
         watch_for_loss(transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
@@ -109,11 +119,12 @@ class Session:
 
     def unreachable(self, error: NetworkError) -> None:
         """The server cannot be connected to: tell the client which one, and why."""
-        address, _, cause = str(error).rpartition(": ")
+        if self._stage is not Stage.CONNECTING:  # the client has gone in the meantime
+            return
         self.end_client(
             replies.fatal(
                 replies.UNABLE_TO_CONNECT,
-                f'could not connect to server "{address}": {cause}',
+                f'could not connect to server "{error.address}": {error.cause}',
                 detail="pgleash could not open a connection for this session.",
                 hint="Check upstream in the configuration of pgleash, and that the server runs.",
             )
@@ -131,6 +142,8 @@ class Session:
             self.client.observe(rest, self._loop.time())
         self.client.resume_reading()
         self._reporter.debug(events.SessionOpened, lambda: events.SessionOpened(session=self.facts()))
+        if self.server.silent or self.server.closed:  # it had no use for us
+            self._server_ended(None)
 
     def _authentication_deadline(self) -> None:
         if self._settings.authentication_timeout != NEVER:
@@ -159,21 +172,7 @@ class Session:
 
     def facts(self) -> events.Session:
         """Who this is, as far as the wire tells."""
-        parameters = self._startup.parameters
-        user = parameters.get("user", "")
-        name = self.tracker.flow.parameters.get("application_name", parameters.get("application_name", ""))
-        address, port = self._peer
-        return events.Session(
-            client=events.Client(
-                user=_printable(user),
-                database=_printable(parameters.get("database") or user),
-                application_name=_printable(name),
-                address=address,
-            ),
-            id=self.id,
-            port=port or None,
-            backend_pid=self.tracker.flow.backend_pid or None,
-        )
+        return self._identity.facts()
 
     def observe(self, frontend: Observer, backend: Observer) -> None:
         """Show bytes to these from now on."""
@@ -198,7 +197,7 @@ class Session:
             self._release_server(how)
             self.server.finish()
         if self._stage is Stage.ENDING and self.client.closed:
-            self.server.forward = nowhere
+            self.server.discard()
             if self.server.transport is None:
                 self.server.closed = True
         self._check_over()
@@ -224,13 +223,29 @@ class Session:
         flow = self.tracker.flow
         if self.server.closed or not flow.cancel_key:
             return
-        packet = replies.cancel_request(flow.backend_pid, flow.cancel_key)
-        self._cancelling = self._loop.create_task(upstream.cancel(self.server_address, packet))
+        self._owner.send_cancel(self.server_address, replies.cancel_request(flow.backend_pid, flow.cancel_key))
+
+    def _watch_client(self) -> None:
+        """The server does not take what the client sends, so the client is not read from: look whether it is there."""
+        if self._stage is not Stage.RELAYING or not self.unsent() or self.client.transport is None:
+            return
+        if is_broken(self.client.transport):
+            self._release_server("reset")
+            self.client.abort()
+        elif not self._watching_client:
+            self._watching_client = True
+            self._after(GRACE, self._watch_client_again)
+
+    def _watch_client_again(self) -> None:
+        self._watching_client = False
+        self._watch_client()
 
     # The server ends.
 
     def _server_ended(self, error: Exception | None) -> None:
         del error  # whatever it was, the client sees what it would have seen without us: the end of the stream
+        if self._stage is Stage.CONNECTING:
+            return
         if self._stage is Stage.RELAYING:
             self._stage = Stage.ENDING
             self.guard.server_gone(self._loop.time())
@@ -242,7 +257,7 @@ class Session:
 
     def _linger(self, patience: float) -> None:
         """End the client's stream behind all that it is still to read, and go on reading for a while."""
-        self.client.forward = nowhere
+        self.client.discard()
         self.client.finish()
         self._after(LINGER, lambda: self._stop_lingering(patience))
 
@@ -264,7 +279,7 @@ class Session:
             self.server.write(replies.terminate())
         if running and not self.unread():  # a backend that is blocked in writing ignores a cancel; closing works
             self._cancel_statement()
-        self.server.forward = nowhere
+        self.server.discard()
         self.server.close()
         self.end_client(words)
 
@@ -323,19 +338,10 @@ class Session:
         self._stage = Stage.OVER
         for timer in self._timers:
             timer.cancel()
-        self._over(self)
+        self._owner.over(self)
         self._reporter.debug(
             events.SessionClosed,
             lambda: events.SessionClosed(
                 session=self.facts(), from_client=self.client.received, from_server=self.server.received
             ),
         )
-
-
-def _nothing() -> None:
-    """Nobody has to be told."""
-
-
-def _printable(name: str) -> str:
-    """A name that a client chose, as it may stand in a line of a log."""
-    return "".join(character if character.isprintable() else "?" for character in name[:MAX_NAME])

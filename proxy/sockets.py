@@ -5,6 +5,7 @@ import asyncio
 import errno
 import fcntl
 import resource
+import select
 import socket
 import termios
 from pathlib import Path
@@ -14,6 +15,7 @@ from proxy.errors import OperatorError
 from proxy.settings import NEVER, Address
 
 MAX_KEEPALIVE: Final = 32_767  # TCP_KEEPIDLE's, in seconds
+MAX_USER_TIMEOUT: Final = 2**31 - 1  # TCP_USER_TIMEOUT's, in milliseconds
 KEEPALIVE_PROBES: Final = 3
 SOCKET_MODE: Final = 0o777  # as Postgres's own unix_socket_permissions
 SPARE_DESCRIPTORS: Final = 64  # listeners, the log, name lookups, cancel requests
@@ -40,7 +42,7 @@ def watch_for_loss(transport: asyncio.Transport, keepalive: float, user_timeout:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(idle // KEEPALIVE_PROBES, 1))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
     if user_timeout != NEVER and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(user_timeout * 1000))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(round(user_timeout * 1000), MAX_USER_TIMEOUT))
 
 
 def unacknowledged(transport: asyncio.Transport) -> int:
@@ -65,6 +67,17 @@ def segment_size(transport: asyncio.Transport) -> int:
     return int(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
 
 
+def is_broken(transport: asyncio.Transport) -> bool:
+    """Whether the peer has reset the connection, or was given up: known to the kernel before anybody reads.
+
+    The end of the peer's stream does not count: what it sent before is still to be read.
+    """
+    sock = transport.get_extra_info("socket")
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)  # only what is always told: POLLERR, POLLHUP
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def peer_of(transport: asyncio.Transport) -> tuple[str, int]:
     """Address and port of the other side; ("", 0) for a Unix socket."""
     name = transport.get_extra_info("peername")
@@ -83,7 +96,7 @@ def make_room(sessions: int) -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    except (ValueError, OSError) as error:  # beyond the hard limit, or beyond what the kernel has at all
+    except (ValueError, OverflowError, OSError) as error:  # beyond the hard limit, or beyond what the kernel has at all
         fitting = (hard if hard != resource.RLIM_INFINITY else soft) - SPARE_DESCRIPTORS
         raise OperatorError(
             f"max_sessions: {sessions} sessions need {needed} open files, which is more than this process may have; "
@@ -110,7 +123,7 @@ def claim(address: Address) -> None:
     if not path.exists():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(address.path) != errno.ECONNREFUSED:
+        if not path.is_socket() or probe.connect_ex(address.path) != errno.ECONNREFUSED:
             raise OperatorError(f"listen: cannot listen on {path}: it is in use")
     path.unlink()
 

@@ -26,9 +26,9 @@ async def connect(protocol: asyncio.Protocol, address: Address, within: float) -
                 transport, _ = await loop.create_connection(lambda: protocol, address.host, address.port)
     except TimeoutError as error:
         cause = reason_of(error) if error.errno else f"no answer within {duration_text(within)}"
-        raise NetworkError(f"{address}: {cause}") from error
-    except OSError as error:
-        raise NetworkError(f"{address}: {reason_of(error)}") from error
+        raise NetworkError(str(address), cause) from error
+    except (OSError, UnicodeError) as error:  # a name that cannot be one is a UnicodeError
+        raise NetworkError(str(address), reason_of(error)) from error
     return transport
 
 
@@ -38,7 +38,7 @@ async def cancel(address: Address, packet: bytes) -> None:
     The server never answers one. Whether it had an effect shows in the session that is meant, if anywhere; so that it
     could not be sent is nobody's error either.
     """
-    with contextlib.suppress(OSError, TimeoutError):
+    with contextlib.suppress(OSError, UnicodeError):
         async with asyncio.timeout(CANCEL_TIMEOUT):
             reader, writer = await _open(address)
             try:

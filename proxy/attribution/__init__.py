@@ -3,9 +3,6 @@
 Nothing here runs before there is a leak to report, so it may take tens of microseconds a statement. It looks at the
 bytes and figures that `wire` has kept; it decides nothing and writes to neither side of a session.
 
-- `statements`: the text of a statement as a log may show it, without literals
-- `tags`: what SQL comments say of the code that sent a statement
-- `process`: whose socket the client's is
-- `blast`: locks held and sessions blocked
-- `classify`: which kind of mistake it is
+    statements  the text of a statement as a log may show it, without literals
+    classify    which kind of mistake it is
 """

@@ -20,6 +20,7 @@ from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
 from proxy.wire.flow import Hold, HoldKind
 from proxy.wire.tracker import Tracker
+from proxy.wire.transaction import ROLLBACK
 
 Observer = Callable[[bytes, float], None]
 Result = TypeVar("Result")
@@ -78,6 +79,7 @@ class Guard:
         "_reporter",
         "_sampler",
         "_session",
+        "_stuffed",
         "_tracker",
         "_unread",
         "_watchdog",
@@ -102,6 +104,7 @@ class Guard:
         self._watchdog = Watchdog(self._loop, self._look)
         self._unread = Unread()
         self._sampler: Timer | None = None
+        self._stuffed = False  # our buffer for the client is full
         self._not_before = 0.0  # until then it was not the client's fault
         self._leak: OpenLeak | None = None
 
@@ -109,9 +112,9 @@ class Guard:
 
     def frontend(self, data: bytes, now: float) -> None:
         """The client sent this: a transaction may begin."""
-        self._tracker.frontend(data, now)
         if not self._watchdog.armed:
             self._watchdog.arm(now + self._earliest)
+        self._tracker.frontend(data, now)  # last: a Terminate in it ends the judging
 
     def _frontend_flagged(self, data: bytes, now: float) -> None:
         self.frontend(data, now)
@@ -128,9 +131,18 @@ class Guard:
     # Sockets.
 
     def client_stuffed(self) -> None:
-        """Our buffer for the client is full: it may have stopped reading."""
+        """Our buffer for the client is full, and the server has to wait: the client may have stopped reading."""
+        self._stuffed = True
+        self._unread.forget()  # until now the server did not wait
+        self._watch_reading()
+
+    def client_took(self) -> None:
+        """There is room for the server's next bytes again."""
+        self._stuffed = False
+
+    def _watch_reading(self) -> None:
         if self._sampler is None and self._earliest != NEVER:
-            self._sample()
+            self._safely(self._sample)
 
     def server_took(self) -> None:
         """The server has taken what it had not: from here on it is the client's turn again."""
@@ -140,7 +152,7 @@ class Guard:
         now = self._loop.time()
         if self._session.unread():
             self._unread.sample(*self._session.taken(), now)
-            self._sampler = self._loop.call_later(SAMPLE_EVERY, self._sample)
+            self._sampler = self._loop.call_later(SAMPLE_EVERY, lambda: self._safely(self._sample))
         else:
             self._unread.forget()
             self._not_before = now  # only now the last message has left for the client
@@ -150,8 +162,9 @@ class Guard:
         """What is held, by the messages and by the sockets."""
         hold = self._tracker.hold()
         if self._session.unread() and self._tracker.in_transaction:
-            self.client_stuffed()
-            return self._unread.hold
+            self._watch_reading()
+            # With room left in the buffer, and without the client's turn, it is the server that works.
+            return self._unread.hold if self._stuffed or hold else None
         if hold is None:
             return None
         if self._session.unsent():
@@ -168,19 +181,23 @@ class Guard:
         tracker = self._tracker
         hold = self._hold(now)
         started = tracker.flow.transaction.started if tracker.in_transaction else None
-        view = View(hold, started, flagged=self._leak is not None, only_parsed=tracker.flow.only_parsed)
+        spared = tracker.flow.only_parsed or not tracker.flow.due.certain
+        view = View(hold, started, flagged=self._leak is not None, spared=spared)
         verdict = judge(view, self._limits, now)
         if verdict.action is Action.FLAG:
             self._flag(hold, verdict, now)
         elif verdict.action is Action.TERMINATE:
             self._terminate(hold, verdict, now)
             return NEVER
-        return verdict.wake
+        unsent = hold is not None and self._session.unsent()  # when it has gone, nobody calls
+        return min(verdict.wake, now + SAMPLE_EVERY) if unsent else verdict.wake
 
     def _flag(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
         cause = Cause.of(hold, verdict)
         facts = self._describer.leak(self._session.facts(), cause, now)
-        self._leak = OpenLeak(facts, self._tracker.flow.transaction, cause)
+        transaction = self._tracker.flow.transaction
+        transaction.followed = transaction.number
+        self._leak = OpenLeak(facts, transaction, cause)
         self._session.observe(self._frontend_flagged, self._backend_flagged)
         self._reporter.emit(events.LeakFlagged(summary=summary.flagged(facts), leak=facts, flagged=True))
 
@@ -225,9 +242,12 @@ class Guard:
             held_s=age if leak.held_s is None else leak.held_s,
             transaction=dataclasses.replace(leak.facts.transaction, age_s=age),
         )
-        outcome = outcome or (transaction.outcome if same else transaction.previous_outcome) or ""
+        outcome = outcome or (transaction.outcome if same else transaction.followed_outcome) or ROLLBACK
         resumed_with = self._describer.text(leak.resumed_with)
-        self._close_leak()
+        self._leak = None
+        self.start()
+        if self._tracker.in_transaction and not self._watchdog.armed:  # the next one began without a request
+            self._watchdog.arm(now + self._earliest)
         self._reporter.emit(
             events.LeakResolved(
                 summary=summary.resolved(facts, outcome, resumed_with),
@@ -237,10 +257,6 @@ class Guard:
                 resumed_with=resumed_with,
             )
         )
-
-    def _close_leak(self) -> None:
-        self._leak = None
-        self.start()
 
     # The end of the session.
 
@@ -280,6 +296,7 @@ class Guard:
     def stop(self) -> None:
         """Judge no more."""
         self._session.observe(ignore, ignore)
+        self._earliest = NEVER
         self._watchdog.disarm()
         if self._sampler is not None:
             self._sampler.cancel()

@@ -37,14 +37,14 @@ class View(NamedTuple):
         hold: what the client holds now.
         started: when the transaction began; None if none is open.
         flagged: whether this transaction has been flagged.
-        only_parsed: nothing but a Parse keeps the transaction open; its session is never ended, since drivers leave
-            such a series for as long as they like (asyncpg's prepare()).
+        spared: flag, but never terminate: nothing but a Parse keeps the transaction open, and drivers leave such a
+            series for as long as they like (asyncpg's prepare()); or it is not certain what the server still owes.
     """
 
     hold: Hold | None
     started: float | None
     flagged: bool = False
-    only_parsed: bool = False
+    spared: bool = False
 
 
 class Action(enum.Enum):
@@ -109,7 +109,7 @@ def _due(view: View, limits: Limits) -> list[_Due]:
         )
         if not view.flagged:
             due.append(_Due(since + flag, Action.FLAG, flag, by_age))
-        if not view.only_parsed:
+        if not view.spared:
             due.append(_Due(since + end, Action.TERMINATE, end, by_age))
     return due
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from proxy.wire.flow import Hold, HoldKind
 
-SAMPLE_EVERY: Final = 0.05  # seconds: so much later than it happens is a standstill noticed, at most
+SAMPLE_EVERY: Final = 0.02  # seconds: so much later than it happens is a standstill noticed, at most
 
 
 class Unread:
@@ -30,7 +30,7 @@ class Unread:
             self._since = now
 
     def forget(self) -> None:
-        """The client has read everything."""
+        """Let the clock start with the next sample."""
         self._taken = -1
 
     @property

@@ -179,7 +179,7 @@ class ProxyDraining(Event):
     event = "proxy.draining"
     level = "info"
     sessions: int = key("proxy.sessions")
-    timeout_s: float = key("proxy.drain_timeout_s")
+    timeout_s: float | None = key("proxy.drain_timeout_s")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

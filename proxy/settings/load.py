@@ -17,7 +17,7 @@ from proxy.errors import SettingsError
 from proxy.settings.model import Model, Settings
 
 PREFIX: Final = "PGLEASH_"
-NOT_OPTIONS: Final = frozenset({"PGLEASH_CONFIG", "PGLEASH_PURE", "PGLEASH_COMPILE"})
+NOT_OPTIONS: Final = frozenset({"PGLEASH_CONFIG"})
 
 
 class Option(NamedTuple):
@@ -103,7 +103,7 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT002 - yaml's
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key = str(self.construct_object(key_node, deep=True))
             if key in seen:
                 raise SettingsError([f"{key}: written twice, again in line {key_node.start_mark.line + 1}"])
             seen.add(key)

@@ -59,6 +59,10 @@ class LogStatements(enum.StrEnum):
     OFF = "off"
 
 
+# YAML reads a bare `off` as false.
+Statements = Annotated[LogStatements, BeforeValidator(lambda value: LogStatements.OFF if value is False else value)]
+
+
 class Model(BaseModel):
     """What all parts of the configuration have in common."""
 
@@ -70,7 +74,7 @@ class Log(Model):
 
     format: LogFormat = Field(LogFormat.AUTO, description="json, console; auto is console on a terminal")
     level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
-    statements: LogStatements = Field(
+    statements: Statements = Field(
         LogStatements.SANITIZED, description="sanitized (literals replaced) or off; raw text is never logged"
     )
 

@@ -13,19 +13,20 @@ NEVER: Final = math.inf  # a limit that does not pass
 
 _units: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _duration: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_longest: Final = 366 * 24 * 3600.0
 _duration_help: Final = "write 250ms, 10s, 5m, 1h or never"
 
 
 def parse_duration(value: Any) -> float:
     """Seconds: from `250ms`, `10s`, `5m`, `1h`, a bare number of seconds, or `never`."""
-    if value in {"never", NEVER}:
+    if value in ("never", NEVER):
         return NEVER
     match = None if isinstance(value, bool) else _duration.fullmatch(str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not a duration; {_duration_help}")
     seconds = float(match[1]) * _units[match[2] or "s"]
-    if seconds <= 0:
-        raise ValueError(f"{value!r} is no length of time; {_duration_help}")
+    if not 0 < seconds <= _longest:
+        raise ValueError(f"{value!r} is not more than nothing and at most a year; {_duration_help}")
     return seconds
 
 

@@ -122,9 +122,7 @@ class MessageFlow:
         """Whether the server has a transaction open: a block, or the one around a running request."""
         if self.phase is Phase.STARTUP or self.phase is Phase.ENDED:
             return False
-        if self.status == m.IDLE and self.due.stalled:
-            return self.due.series_opens and not self.due.discarding
-        return self.status != m.IDLE or not self.due.quiet
+        return self.status != m.IDLE or self.due.opens
 
     @property
     def only_parsed(self) -> bool:
@@ -188,7 +186,8 @@ class MessageFlow:
     def parse(self, body: bytes) -> None:
         """Parse."""
         self._request()
-        self._statements.parse(body)
+        if not self.due.discarding:
+            self._statements.parse(body)
         self.due.extended()
 
     def bind(self, body: bytes) -> None:
@@ -204,7 +203,7 @@ class MessageFlow:
 
     def close(self, body: bytes) -> None:
         """Close: the only extended message that opens no transaction."""
-        self._request()
+        self._request(opens=False)
         self._statements.close(body)
         self.due.extended(opens=False)
 
@@ -220,7 +219,7 @@ class MessageFlow:
         if self.phase is Phase.COPY_IN:
             self.due.copy_sync()
         else:
-            self._request()
+            self._request(opens=False)
             self.due.sync()
 
     def copy_end(self, _body: bytes) -> None:
@@ -234,17 +233,17 @@ class MessageFlow:
         """Terminate."""
         self._goodbye()
 
-    def _request(self) -> None:
-        """A request begins; if it was the client's turn, that turn ends, and outside a transaction one begins."""
-        if self.due.quiet and self.status == m.IDLE:
+    def _request(self, *, opens: bool = True) -> None:
+        """A request begins; if it was the client's turn, that turn ends, and outside a transaction one may begin."""
+        if opens and self.status == m.IDLE and not self.due.opening:
             self.transaction.begin(self.now)
-        elif self.due.quiet or self.due.stalled:
+        elif not self.due.busy:
             self.transaction.idle += self.now - self._turn_since
 
     # The backend's messages. DataRow and CopyData, notices and notifications change nothing.
 
     def replied(self, _body: bytes) -> None:
-        """ParseComplete, BindComplete, CloseComplete, and what answers a Describe; or a Query's RowDescription."""
+        """The answer to a Parse, Bind, Close or Describe; or part of the answer to a Query or FunctionCall."""
         self.due.reply()
         self._turn_since = self.now
 
@@ -272,18 +271,19 @@ class MessageFlow:
 
     def error(self, body: bytes) -> None:
         """ErrorResponse: of what is due first; a FATAL is the last message of a session."""
-        if _severity(body) != b"ERROR":
+        if _severity(body) in {b"FATAL", b"PANIC"}:
             self.phase = Phase.ENDED
             self.transaction.abort()
             return
         if self.phase is not Phase.STARTUP:
             self.phase = Phase.READY
         self._turn_since = self.now
+        self.transaction.fail()
         dropped = self.due.error()
         if dropped:
-            self.transaction.fail(self._statements.answered())
+            self.transaction.answered(self._statements.answered())
         elif self.due.in_query:
-            self.transaction.fail(self._statements.running)
+            self.transaction.answered(self._statements.running)
         for _ in range(dropped - 1):
             self._statements.answered()
 

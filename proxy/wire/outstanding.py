@@ -24,13 +24,19 @@ MAX_RUNS: Final = (
 class Run:
     """One ReadyForQuery that is due, and the replies due before it."""
 
-    __slots__ = ("executes", "is_query", "replies", "times")
+    __slots__ = ("executes", "is_query", "opens", "replies", "times")
 
-    def __init__(self, replies: int, executes: int, times: int = 1, *, is_query: bool) -> None:
+    def __init__(self, replies: int, executes: int, *, is_query: bool, opens: bool) -> None:
         self.replies = replies  # final replies of extended messages
         self.executes = executes  # how many of those answer an Execute
         self.is_query = is_query  # Query or FunctionCall; else Sync
-        self.times = times
+        self.opens = opens  # it makes the server open a transaction; a Sync behind nothing, or behind a Close, does not
+        self.times = 1
+
+    def once(self) -> "Run":
+        """One of them, to be answered by itself."""
+        self.times -= 1
+        return Run(self.replies, self.executes, is_query=self.is_query, opens=self.opens)
 
 
 class Outstanding:
@@ -77,6 +83,21 @@ class Outstanding:
         return not self._runs and not self.series
 
     @property
+    def busy(self) -> bool:
+        """Something is due: it is the server's turn, as far as is known."""
+        return bool(self._runs) or self._open_replies > 0
+
+    @property
+    def opening(self) -> bool:
+        """A request is under way: what is sent now begins no transaction before that one's ReadyForQuery."""
+        return self.series_opens or bool(self._runs)
+
+    @property
+    def opens(self) -> bool:
+        """Something that is due, or a series that has not failed, makes the server open a transaction."""
+        return (self.series_opens and not self.discarding) or any(run.opens for run in self._runs)
+
+    @property
     def stalled(self) -> bool:
         """A series is open and all its replies have come: the server waits for the rest of it."""
         return self.series and not self._runs and not self._open_replies
@@ -121,15 +142,16 @@ class Outstanding:
 
     def _close(self, *, is_query: bool) -> None:
         runs, replies, executes = self._runs, self._open_replies, self._open_executes
+        opens = is_query or (self.series_opens and not self.discarding)
         self._open_replies = self._open_executes = 0
         self.series = self.series_opens = self.series_executes = self.discarding = False
         if len(runs) > 1:  # the first is being answered and stays by itself
             last = runs[-1]
-            if last.is_query is is_query and last.replies == replies and last.executes == executes:
+            if (last.is_query, last.opens, last.replies, last.executes) == (is_query, opens, replies, executes):
                 last.times += 1
                 return
             self.confused = self.confused or len(runs) > MAX_RUNS
-        runs.append(Run(replies, executes, is_query=is_query))
+        runs.append(Run(replies, executes, is_query=is_query, opens=opens))
 
     # What the server answers.
 
@@ -167,9 +189,7 @@ class Outstanding:
         runs = self._runs
         runs.popleft()
         if runs and runs[0].times > 1:
-            following = runs[0]
-            following.times -= 1
-            runs.appendleft(Run(following.replies, following.executes, is_query=following.is_query))
+            runs.appendleft(runs[0].once())
 
     def error(self) -> int:
         """ErrorResponse came; returns how many statements of extended messages and Queries will never be answered."""
@@ -192,13 +212,11 @@ class Outstanding:
 
     def _discard_to_sync(self) -> int:
         """Empty the first run, which is a Sync's; the same ones behind it are not touched."""
+        if self._runs[0].times > 1:
+            self._runs.appendleft(self._runs[0].once())
         sync = self._runs[0]
         dropped = sync.executes
-        if sync.times > 1:
-            sync.times -= 1
-            self._runs.appendleft(Run(0, 0, is_query=False))
-        else:
-            sync.replies = sync.executes = 0
+        sync.replies = sync.executes = 0
         return dropped
 
     # COPY FROM STDIN (rule 3).

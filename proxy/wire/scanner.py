@@ -74,6 +74,7 @@ class Scanner:
             self._header = b""
         size = len(data)
         limits = self._limits
+        announce = self._announce
         while size - position >= HEADER:
             kind, length = type_and_length(data, position)
             limit = limits[kind]
@@ -85,9 +86,11 @@ class Scanner:
                 self._begin(kind, limit, data, position + HEADER)
                 self._skip = end - size
                 return
-            if limit >= 0:
+            if limit > 0:
                 body = position + HEADER
-                self._announce(kind, data[body : min(end, body + limit)])
+                announce(kind, data[body : end if end - body <= limit else body + limit])
+            elif limit == 0:
+                announce(kind, b"")
             position = end
         if position < size:
             self._header = data[position:]

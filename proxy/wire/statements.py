@@ -9,8 +9,10 @@ from collections import deque
 from typing import Final
 
 STATEMENT_BYTES: Final = 2048  # of each text; most statements are shorter, and a log line should be
-NAMES_BYTES: Final = 256  # of a Bind: two names of up to 63 bytes each are the most that a server keeps apart
+NAMES_BYTES: Final = 256  # of a Bind, for its two names
+NAME_BYTES: Final = 63  # of a statement's name: as many as the server tells apart (NAMEDATALEN)
 PREPARED_BYTES: Final = 65_536  # of all named statements of a session together; the oldest go first
+ENTRY_BYTES: Final = 100  # of an entry, besides its name and text
 MAX_PORTALS: Final = 64  # named portals of one transaction
 MAX_PENDING: Final = 256  # texts of a pipeline; of what is behind them only the number is known
 
@@ -50,17 +52,22 @@ class Statements:
         name, _, rest = body.partition(b"\0")
         text = rest.partition(b"\0")[0][:STATEMENT_BYTES]
         self.parsed = text
-        old = self._prepared.pop(name, UNKNOWN)
+        name = name[:NAME_BYTES]
+        self._forget(name)
         self._prepared[name] = text
-        self._prepared_bytes += len(text) - len(old)
+        self._prepared_bytes += ENTRY_BYTES + len(name) + len(text)
         while self._prepared_bytes > PREPARED_BYTES:
-            oldest = next(iter(self._prepared))
-            self._prepared_bytes -= len(self._prepared.pop(oldest))
+            self._forget(next(iter(self._prepared)))
+
+    def _forget(self, name: bytes) -> None:
+        text = self._prepared.pop(name, None)
+        if text is not None:
+            self._prepared_bytes -= ENTRY_BYTES + len(name) + len(text)
 
     def bind(self, body: bytes) -> None:
         """Bind: the portal's name, the statement's name, and parameters that are not looked at."""
         portal, _, rest = body.partition(b"\0")
-        text = self._prepared.get(rest.partition(b"\0")[0], UNKNOWN)
+        text = self._prepared.get(rest.partition(b"\0")[0][:NAME_BYTES], UNKNOWN)
         if not portal:
             self._unnamed_portal = text
         elif len(self._portals) < MAX_PORTALS:
@@ -75,7 +82,7 @@ class Statements:
         """Close: `S` and a statement's name, or `P` and a portal's."""
         name = body[1:].partition(b"\0")[0]
         if body[:1] == b"S":
-            self._prepared_bytes -= len(self._prepared.pop(name, UNKNOWN))
+            self._forget(name[:NAME_BYTES])
         else:
             self._portals.pop(name, None)
 

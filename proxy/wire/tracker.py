@@ -54,7 +54,7 @@ BACKEND: Final[Mapping[int, tuple[int, Handler | None]]] = {
     m.COPY_DATA: (SKIP, None),
     m.COPY_DONE: (SKIP, None),
     m.DATA_ROW: (SKIP, None),
-    m.FUNCTION_CALL_RESPONSE: (SKIP, None),
+    m.FUNCTION_CALL_RESPONSE: (0, MessageFlow.replied),
     m.PARAMETER_STATUS: (PARAMETER_BYTES, MessageFlow.parameter_status),
     m.BACKEND_KEY_DATA: (KEY_BYTES, MessageFlow.backend_key_data),
     m.AUTHENTICATION: (SKIP, None),

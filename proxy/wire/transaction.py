@@ -1,6 +1,6 @@
 """What one transaction did: its statements, its times and how it ended, as the server's CommandComplete tags tell.
 
-Whether a transaction is open is not decided here but by ReadyForQuery (proxy/wire/tracker.py). Tags say what that byte
+Whether a transaction is open is not decided here but by ReadyForQuery (proxy/wire/flow.py). Tags say what that byte
 cannot: that COMMIT AND CHAIN, or `COMMIT; BEGIN` in one Query, went from a transaction to another one.
 """
 
@@ -35,22 +35,25 @@ class Transaction:
         opened_by_control: whether the opener is only that, so that the next statement takes its place.
         first_write: the first one whose tag is that of a write; raw.
         last: the last one that was answered; raw.
-        failed: the last one that failed; raw.
+        failed: whether a statement, or the commit of a Sync, has failed in it.
         idle: seconds in which it waited for the client between two requests, without the current wait.
         outcome: "commit", "rollback", or None while nothing has ended it.
-        previous_outcome: the outcome of the transaction before.
+        followed: the number of a transaction whose outcome is to be remembered; 0 for none.
+        followed_outcome: the outcome of that one, once another has begun.
     """
 
     __slots__ = (
+        "_last_tag",
         "failed",
         "first_write",
+        "followed",
+        "followed_outcome",
         "idle",
         "last",
         "number",
         "opened_by_control",
         "opener",
         "outcome",
-        "previous_outcome",
         "started",
         "statements",
     )
@@ -58,17 +61,22 @@ class Transaction:
     def __init__(self) -> None:
         self.number = 0
         self.outcome: str | None = None
+        self.followed = 0
+        self.followed_outcome: str | None = None
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
         """A request was sent outside of any transaction: whatever it does is a new one."""
+        if self.number == self.followed:
+            self.followed_outcome = self.outcome
         self.number += 1
         self.started = now
         self.statements = 0
-        self.opener = self.first_write = self.last = self.failed = UNKNOWN
+        self.opener = self.first_write = self.last = self._last_tag = UNKNOWN
+        self.failed = False
         self.opened_by_control = True
         self.idle = 0.0
-        self.previous_outcome, self.outcome = self.outcome, None
+        self.outcome = None
 
     def chain(self, now: float) -> None:
         """The statement that ended the transaction has begun another one."""
@@ -80,6 +88,7 @@ class Transaction:
         """CommandComplete came for `statement`, with `tag`."""
         if self.outcome is not None:
             self.begin(now)
+        self._last_tag = tag
         word = tag.partition(b" ")[0]
         self._count(statement, control=word in CONTROL)
         if not self.first_write and (tag == COPY_IN or word not in READING):
@@ -90,18 +99,17 @@ class Transaction:
             self.outcome = ROLLBACK
 
     def answered(self, statement: bytes) -> None:
-        """A statement was answered without a tag: it was empty, or its portal is suspended."""
+        """A statement was answered without a tag: it was empty, its portal is suspended, or it failed."""
         self._count(statement, control=False)
 
-    def fail(self, statement: bytes) -> None:
-        """ErrorResponse came for `statement`."""
-        self._count(statement, control=False)
-        self.failed = statement
+    def fail(self) -> None:
+        """ErrorResponse came."""
+        self.failed = True
 
     def end(self) -> None:
         """The server has no transaction open any more; what no tag has told is told by whether a statement failed."""
         if self.outcome is None:
-            self.outcome = ROLLBACK if self.failed else COMMIT
+            self.outcome = ROLLBACK if self.failed or self._last_tag == b"ROLLBACK" else COMMIT
 
     def abort(self) -> None:
         """The server has ended the session."""

@@ -92,7 +92,10 @@ class FakeSession:
         self.in_buffer_for_client = 0
         self.in_buffer_for_server = 0
         self.taken_bytes = 0
-        self.tracker = Tracker(gave_up=lambda _reason, _error: self.guard.lost_track(), goodbye=lambda: None)
+        self.tracker = Tracker(
+            gave_up=lambda _reason, _error: self.guard.lost_track(),
+            goodbye=lambda: self.guard.client_gone("terminate", self.loop.now),
+        )
         describer = Describer(self.tracker.flow, LogStatements.SANITIZED)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.guard = Guard(loop, self.tracker, Limits(**limits), describer, Reporter(self), self)

@@ -260,3 +260,64 @@ def test_a_fault_of_ours_at_the_end_of_a_flagged_leak_raises_nothing(monkeypatch
     session.client(m.query("COMMIT"))
     session.server(m.queried("COMMIT", "I"))
     assert session.names() == ["leak.flagged", "proxy.error"]
+
+
+def test_after_a_terminate_nothing_is_judged_any_more() -> None:
+    session = FakeSession(flag_after=1.0, terminate_after=2.0)
+    session.begin()
+    session.loop.advance(1.0)  # the deadline has fired and is armed anew by the next request
+    session.client(m.TERMINATE)
+    session.guard.client_stuffed()
+    assert session.loop.pending == 0
+    session.loop.advance(60.0)
+    assert session.names() == ["leak.abandoned"]
+
+
+def test_a_transaction_that_begins_without_a_request_is_judged_like_any_other() -> None:
+    session = FakeSession(flag_after=1.0)
+    session.begin()
+    session.loop.advance(2.0)
+    session.client(m.query("COMMIT; BEGIN"))
+    session.loop.advance(10.0)  # a slow commit
+    session.server(m.complete("COMMIT") + m.queried("BEGIN", "T"))
+    session.loop.advance(1.1)
+    assert session.names() == ["leak.flagged", "leak.resolved", "leak.flagged"]
+
+
+def test_what_lies_in_the_buffer_while_the_server_works_is_no_leak() -> None:
+    session = FakeSession(flag_after=1.0, terminate_after=2.0)
+    session.client(m.query("SELECT repeat('x', 33000); SELECT pg_sleep(100)"))
+    session.in_buffer_for_client = 33_000
+    session.loop.advance(60.0)
+    assert session.names() == []
+    session.guard.client_stuffed()
+    session.loop.advance(2.1)
+    assert session.names() == ["leak.flagged", "leak.terminated"]
+
+
+def test_a_buffer_for_the_server_that_empties_without_a_call_is_noticed() -> None:
+    session = FakeSession(flag_after=10.0)
+    session.client(m.query("COPY t FROM STDIN"))
+    session.server(m.COPY_IN)
+    session.in_buffer_for_server = 100
+    session.loop.advance(19.0)
+    session.in_buffer_for_server = 0
+    session.loop.advance(9.9)
+    assert session.names() == []
+    session.loop.advance(0.2)
+    assert session.names() == ["leak.flagged"]
+
+
+def test_while_it_is_not_certain_what_is_due_a_leak_is_flagged_and_not_terminated() -> None:  # 14
+    session = FakeSession(flag_after=1.0, terminate_after=2.0)
+    session.begin()
+    session.client(m.run("COPY t FROM STDIN") + m.SYNC)
+    session.server(m.PARSED + m.BOUND + m.NO_DATA + m.COPY_IN)
+    session.client(m.copy_data() + m.COPY_DONE + m.SYNC)
+    session.server(m.error() + m.ready("E"))
+    session.loop.advance(60.0)
+    assert session.names() == ["leak.flagged"]
+    session.client(m.query("SELECT 1"))
+    session.server(m.error() + m.ready("E"))
+    session.loop.advance(2.1)
+    assert session.names() == ["leak.flagged", "leak.terminated"]

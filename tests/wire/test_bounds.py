@@ -109,6 +109,9 @@ def test_thousands_of_prepared_statements_are_bounded_and_the_oldest_go_first() 
     statements.execute(m.execute()[5:])
     assert statements.answered() == b""
     assert statements._prepared_bytes <= PREPARED_BYTES  # noqa: SLF001
+    for number in range(10_000):
+        statements.parse(m.parse("", f"s{number}")[5:])
+    assert len(statements._prepared) < 1000  # noqa: SLF001
 
 
 def test_texts_of_a_long_pipeline_are_bounded_and_stay_in_order() -> None:

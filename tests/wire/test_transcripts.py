@@ -145,7 +145,7 @@ TRANSCRIPTS: dict[str, list[Step]] = {
         *STARTED,
         Client(m.run("SELECT 1") + m.query("SELECT 1/0") + m.SYNC),
         Server(m.ran("SELECT 1") + m.error() + m.ready("I")),
-        Expect(open=True),
+        Expect(open=False),
         Server(m.ready("I")),
         Expect(open=False),
     ],
@@ -186,6 +186,43 @@ TRANSCRIPTS: dict[str, list[Step]] = {
         Expect(open=False),
     ],
     "Close opens nothing": [*STARTED, Client(m.close("p") + m.FLUSH), Server(m.CLOSED), Expect(open=False)],
+    "Close and Sync open nothing": [*STARTED, Client(m.close("p") + m.SYNC), Expect(open=False)],
+    "what follows a Close begins by itself": [
+        *STARTED,
+        Client(m.close("p")),
+        Client(m.run("SELECT 1") + m.FLUSH),
+        Expect(open=True, number=2, last="SELECT 1"),
+        Server(m.CLOSED + m.ran("SELECT 1")),
+        Expect(hold=STALLED, since=4),
+    ],
+    "an error without the severity that is not localized (21)": [
+        *BEGUN,
+        Client(m.query("SELECT 1/0")),
+        Server(m.message("E", m.text("SFEHLER", "C22012", "Mfalsch") + b"\0") + m.ready("E")),
+        Expect(hold=FAILED, since=4),
+    ],
+    "FunctionCall after a COPY that failed": [
+        *STARTED,
+        Client(COPY_SERIES + m.SYNC),
+        Server(COPY_SERIES_BEGUN),
+        Client(m.copy_data() + m.COPY_DONE + m.SYNC),
+        Server(m.error() + m.ready("I")),
+        Client(m.message("F", b"\0" * 14)),
+        Server(m.message("V", b"\0" * 4) + m.ready("T")),
+        Expect(hold=IDLE, since=6),
+    ],
+    "a Parse that the server discards does not replace a statement": [
+        *BEGUN,
+        Client(m.parse("DELETE FROM t", "s1") + m.SYNC),
+        Server(m.PARSED + m.ready("T")),
+        Client(m.parse("bad") + m.FLUSH),
+        Server(m.error()),
+        Client(m.parse("SELECT 1", "s1") + m.SYNC),
+        Server(m.ready("T")),
+        Client(m.bind("s1") + m.execute() + m.SYNC),
+        Server(m.BOUND + m.complete("DELETE 1") + m.ready("T")),
+        Expect(hold=IDLE, last="DELETE FROM t"),
+    ],
     "a suspended portal inside a block (16)": [
         *BEGUN,
         Client(m.parse("SELECT * FROM t") + m.bind() + m.execute(rows=1) + m.SYNC),
@@ -350,3 +387,34 @@ def test_who_and_which_backend() -> None:
 def test_only_a_prepare_can_be_told_from_a_statement() -> None:
     assert play(TRANSCRIPTS["asyncpg's prepare (15)"], Cut()).flow.only_parsed
     assert not play(TRANSCRIPTS["Flush without Sync inside a block (15)"], Cut()).flow.only_parsed
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [
+        ([Client(m.query("INSERT INTO t VALUES (1)")), Server(m.queried("INSERT 0 1", "I"))], "commit"),
+        ([Client(m.query("SELECT 1/0")), Server(m.error() + m.ready("I"))], "rollback"),
+        ([Client(m.run("INSERT INTO t VALUES (1)") + m.SYNC), Server(m.ran("INSERT 0 1") + m.error())], "rollback"),
+        ([Client(m.message("F", b"\0" * 14)), Server(m.error())], "rollback"),
+        ([Client(m.query("ROLLBACK TO a; ROLLBACK")), Server(m.complete("ROLLBACK") * 2)], "rollback"),
+        ([Client(m.query("COMMIT")), Server(m.queried("ROLLBACK", "I"))], "rollback"),
+        ([Client(m.query("COMMIT")), Server(m.queried("COMMIT", "I"))], "commit"),
+        ([Client(m.query("PREPARE TRANSACTION 'x'")), Server(m.queried("PREPARE TRANSACTION", "I"))], "commit"),
+    ],
+)
+def test_how_a_transaction_has_ended(steps: list[Step], outcome: str) -> None:
+    last = steps[-1]
+    assert isinstance(last, Server)
+    whole: list[Step] = [*STARTED, *steps]
+    if not last.data.endswith(m.ready("I")):
+        whole.append(Server(m.ready("I")))
+    for cut in cuts(whole):
+        assert play(whole, cut).flow.transaction.outcome == outcome
+
+
+def test_the_outcome_of_a_followed_transaction_is_remembered() -> None:
+    tracker = play(BEGUN, Cut())
+    tracker.flow.transaction.followed = tracker.flow.transaction.number
+    tracker.frontend(m.query("ROLLBACK") + m.query("SELECT 1") * 2, 9.0)
+    tracker.backend(m.queried("ROLLBACK", "I") + m.queried("SELECT 1", "I") * 2, 9.0)
+    assert tracker.flow.transaction.followed_outcome == "rollback"
