@@ -33,18 +33,21 @@ _LETTER_DIGIT = rf"0-9{_LETTER}"
 # Different undecodable bytes look alike when decoded: a tag made of them might seem to be closed by another.
 _TAG = r"(?![0-9])[0-9A-Za-z_\x80-\ufffc\ufffe-\U0010ffff]*+"
 
-# scan.l's quotecontinue. Everything repeated is possessive: the time is linear, whatever the text.
-_GAP = r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*+"
-_PLAIN = r"[^']*+(?:''[^']*+)*+"
-_ESCAPED = r"[^'\\]*+(?:(?:''|(?<![^\x00-\x7f])\\.)[^'\\]*+)*+"
-_BITS = r"[^']*+"
+# Everything repeated begins with what can be nothing else and ends where nothing else can follow: there is one way to
+# match, and the time is linear. Only sets of characters are possessive: Python up to 3.11.4 gets possessive groups
+# wrong, and may never come back from one (cpython 106052).
+_GAP = r"(?:[ \t\f\v]++|--[^\n\r]*+)*[\n\r](?:[ \t\n\r\f\v]++|--[^\n\r]*+[\n\r])*"  # scan.l's quotecontinue
+_PLAIN = r"'[^']*+(?:''[^']*+)*'(?!')"
+_ESCAPED = r"'[^'\\]*+(?:(?:''|(?<![^\x00-\x7f])\\.)[^'\\]*+)*'(?!')"
+_BITS = r"'[^']*+'"
 # What may be punctuation or a character's second byte; those encodings begin them at 0x40.
 _SECOND_BYTE = r"(?<=[^\x00-\x7f])[@[\\\]^`{|}~]"
-_NUMBER = rf"(?:(?<!\.)\.)?[0-9](?:[{_LETTER_DIGIT}]|\.(?!\.)|(?<=[eE])[+-](?=[0-9]))*+"
+_IN_NUMBER = rf"(?:[{_LETTER_DIGIT}]|\.(?!\.)|(?<=[eE])[+-](?=[0-9]))"
+_NUMBER = rf"(?:(?<!\.)\.)?[0-9]{_IN_NUMBER}*(?!{_IN_NUMBER})"
 
 
 def _string(prefix: str, body: str) -> str:
-    return rf"{prefix}'{body}'(?:{_GAP}'{body}')*+(?!{_GAP}')"
+    return rf"{prefix}{body}(?:{_GAP}{body})*(?!{_GAP}')"
 
 
 def _tokens_pattern(*, backslash_escapes: bool) -> re.Pattern[str]:
@@ -54,8 +57,8 @@ def _tokens_pattern(*, backslash_escapes: bool) -> re.Pattern[str]:
         strings.append(_string("[uU]&", _PLAIN))
     closed = "|".join(strings)
     kinds = {
-        "name": rf"""(?![eEnNbBxX]'|[uU]&')[{_LETTER}][{_LETTER_DIGIT}$]*+|"[^"]*+(?:""[^"]*+)*+\"""",
-        "parameter": r"\$[0-9]{1,5}+(?![0-9])",  # Bind counts in 16 bits: what is longer is no parameter
+        "name": rf"""(?![eEnNbBxX]'|[uU]&')[{_LETTER}][{_LETTER_DIGIT}$]*+|"[^"]*+(?:""[^"]*+)*"(?!")""",
+        "parameter": r"\$[0-9]{1,5}(?![0-9])",  # Bind counts in 16 bits: what is longer is no parameter
         "number": rf"{_NUMBER}(?!['$])",
         "string": rf"(?:{closed})(?![{_LETTER_DIGIT}])|(?P<tag>\${_TAG}\$).*?(?P=tag)",
         "blank": r"[\x00-\x1f\x7f]++|--[^\n\r]*+",
@@ -75,8 +78,8 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 # In masked text a line break is the end of a statement: nothing else leaves one.
 _MASKS = {"number": "?", "string": "?", "blank": " ", "comment": " ", "end": "\n"}
 _BLANKS = re.compile(" {2,}")
-_LIST = re.compile(r"([(\[]) ?[-+]? ?\?(?: ?, ?[-+]? ?\?)*+ ?(?:([)\]])|,? ?\Z)")
-_ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))*+(?: ?,(?: ?\(\??)? ?\Z)?")
+_LIST = re.compile(r"([(\[]) ?[-+]? ?\?(?: ?, ?[-+]? ?\?)* ?(?:([)\]])|,? ?\Z)")
+_ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))*(?: ?,(?: ?\(\??)? ?\Z)?")
 
 _SECRET = re.compile(
     r"(?:CREATE|ALTER) (?:USER MAPPING|ROLE|USER|GROUP|SERVER|SUBSCRIPTION|FOREIGN DATA WRAPPER)\b", re.IGNORECASE
