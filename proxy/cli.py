@@ -19,7 +19,7 @@ from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
 from proxy.server import Server
-from proxy.settings import Loaded, as_yaml, load, options
+from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -28,7 +28,10 @@ WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the command line names, and exit."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown(unknown[0], asked))
     try:
         status = asked.run(asked)
     except SettingsError as error:
@@ -61,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print the version", allow_abbrev=False)
     version.set_defaults(run=_version)
     return parser
+
+
+def _unknown(word: str, asked: argparse.Namespace) -> str:
+    """What is wrong with a word that no command knows, and what was probably meant."""
+    flags = ["--config", *(option.flag for option in options())] if hasattr(asked, "config") else ["--seconds"]
+    return f"unrecognized argument {word}{did_you_mean(word.partition('=')[0], flags)}"
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import array
 import asyncio
 import errno
 import fcntl
+import os
 import resource
 import select
 import socket
@@ -108,6 +109,8 @@ def reason_of(error: BaseException) -> str:
     """Why something failed, in the system's words and without numbers of errors."""
     if isinstance(error, TimeoutError) and not error.errno:
         return "timed out"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)  # asyncio writes more into strerror
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error) or type(error).__name__

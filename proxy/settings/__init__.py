@@ -5,7 +5,7 @@ model    the options, their defaults and their meaning
 load     file, environment and flags, overlaid and validated; one line for each problem
 """
 
-from proxy.settings.load import Loaded, load, options
+from proxy.settings.load import Loaded, did_you_mean, load, options
 from proxy.settings.model import Log, LogFormat, LogLevel, LogStatements, Settings, as_yaml, json_schema
 from proxy.settings.values import NEVER, Address, duration_text
 
@@ -19,6 +19,7 @@ __all__ = [
     "LogStatements",
     "Settings",
     "as_yaml",
+    "did_you_mean",
     "duration_text",
     "json_schema",
     "load",

@@ -162,16 +162,20 @@ def _problem(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
     source = origin.get(key) or origin.get(parts[0], "")
     where = f" ({source})" if source else ""
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown option{where}{_did_you_mean(key, [option.key for option in options()])}"
+        return f"{key}: unknown option{where}{did_you_mean(key, [option.key for option in options()])}"
+    if detail["type"] == "model_type":
+        nested = ", ".join(option.key for option in options() if option.key.startswith(f"{key}."))
+        return f"{key}: {detail['input']!r} is wrong: it has options of its own, {nested}{where}"
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}{where}"
     return f"{key}: {detail['input']!r} is wrong: {detail['msg'][:1].lower()}{detail['msg'][1:]}{where}"
 
 
 def _unknown_variable(name: str, known: list[str]) -> str:
-    return f"{name}: no option has this variable{_did_you_mean(name, known)}"
+    return f"{name}: no option has this variable{did_you_mean(name, known)}"
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, known: list[str]) -> str:
+    """What somebody who wrote `name` probably meant, to be put behind an error's text."""
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
