@@ -143,7 +143,8 @@ class _Ordered:
 
     def __call__(self, _logger: object, _method: str, record: MutableMapping[str, Any]) -> dict[str, Any]:
         first = {name: record.pop(name) for name in ("timestamp", "level", "event")}
-        return {**first, **record, **self._place}
+        place = {name: value for name, value in self._place.items() if name not in first and name not in record}
+        return {**first, **record, **place}
 
 
 def where_we_run(environment: Mapping[str, str]) -> dict[str, str]:

@@ -172,7 +172,8 @@ def _problem(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
 
 
 def _unknown_variable(name: str, known: list[str]) -> str:
-    return f"{name}: no option has this variable{did_you_mean(name, known)}"
+    bare = did_you_mean(name.removeprefix(PREFIX), [variable.removeprefix(PREFIX) for variable in known])
+    return f"{name}: no option has this variable{bare.replace('mean ', 'mean ' + PREFIX)}"
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

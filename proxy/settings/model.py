@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from proxy.settings.values import NEVER, Address, Duration, parse_address
+from proxy.settings.values import Address, Duration, parse_address
 
 LISTEN_PORT: Final = 6432
 POSTGRES_PORT: Final = 5432
@@ -96,9 +96,13 @@ class Settings(Model):
         description="host:port, or an absolute directory with a server's Unix socket; resolved for every connection",
     )
     flag_after: Duration = Field(_default("10s"), description="hold length at which a leak is reported")
-    terminate_after: Duration = Field(NEVER, description="hold length at which the session is ended")
-    flag_transaction_after: Duration = Field(NEVER, description="age of a transaction at which it is reported")
-    terminate_transaction_after: Duration = Field(NEVER, description="age of a transaction at which its session ends")
+    terminate_after: Duration = Field(_default("never"), description="hold length at which the session is ended")
+    flag_transaction_after: Duration = Field(
+        _default("never"), description="age of a transaction at which it is reported"
+    )
+    terminate_transaction_after: Duration = Field(
+        _default("never"), description="age of a transaction at which its session ends"
+    )
     cancel_abandoned: bool = Field(
         default=True, description="when a client goes away while its statement runs, cancel the statement"
     )
@@ -108,7 +112,8 @@ class Settings(Model):
     connect_timeout: Duration = Field(_default("10s"), description="resolving and connecting to upstream")
     tcp_keepalive: Duration = Field(_default("30s"), description="idle time before keepalive probes, on both sides")
     tcp_user_timeout: Duration = Field(
-        NEVER, description="how long sent data may wait for its receiver; cuts off one that is only slow to read, too"
+        _default("never"),
+        description="how long sent data may wait for its receiver; cuts off one that is only slow to read, too",
     )
     drain_timeout: Duration = Field(_default("25s"), description="after SIGTERM, how long open transactions may take")
     log: Log = Field(Log(), description="the log")

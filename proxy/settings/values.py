@@ -5,13 +5,14 @@ Errors are ValueErrors that say what would be right; pydantic passes their text 
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 NEVER: Final = math.inf  # a limit that does not pass
 
-_units: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_units: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _duration: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _longest: Final = 366 * 24 * 3600.0
 _duration_help: Final = "write 250ms, 10s, 5m, 1h or never"
@@ -24,7 +25,7 @@ def parse_duration(value: Any) -> float:
     match = None if isinstance(value, bool) else _duration.fullmatch(str(value).strip())
     if match is None:
         raise ValueError(f"{value!r} is not a duration; {_duration_help}")
-    seconds = float(match[1]) * _units[match[2] or "s"]
+    seconds = float(Decimal(match[1]) * _units[match[2] or "s"])
     if not 0 < seconds <= _longest:
         raise ValueError(f"{value!r} is not more than nothing and at most a year; {_duration_help}")
     return seconds
@@ -35,9 +36,11 @@ def duration_text(seconds: float) -> str:
     if seconds == NEVER:
         return "never"
     for unit in ("h", "m", "s"):
-        if seconds % _units[unit] == 0 and (unit != "m" or seconds > _units[unit]):  # 60s, as people write it
-            return f"{int(seconds // _units[unit])}{unit}"
-    return f"{round(seconds * 1000, 3):g}ms"
+        length = int(_units[unit])
+        if seconds % length == 0 and (unit != "m" or seconds > length):  # 60s, as people write it
+            return f"{int(seconds // length)}{unit}"
+    milliseconds = round(seconds * 1000)
+    return f"{milliseconds}ms" if milliseconds / 1000 == seconds else f"{Decimal(repr(seconds)):f}s"
 
 
 Duration = Annotated[
