@@ -150,7 +150,7 @@ async def _until_told_to_stop(server: Server) -> None:
     if not draining.done():
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
-        await server.stop()
+        await server.stop(at_once=True)
     waiting.cancel()
     if not draining.cancelled():
         draining.result()  # a drain that failed is a failure

@@ -182,8 +182,8 @@ class Server:
                     await asyncio.sleep(DRAIN_POLL)
         await self.stop()
 
-    async def stop(self) -> None:
-        """End everything now."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End everything now; cancel requests that are under way are finished, unless it has to be at once."""
         self._draining = True
         await self._close_listeners()
         cut = sum([session.cut(DRAINED) for session in list(self.sessions)])
@@ -193,7 +193,7 @@ class Server:
             session.abort()
         for greeting in list(self._greetings):
             greeting.abort()
-        for task in self._tasks:
+        for task in self._tasks | self._cancels if at_once else self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._cancels, return_exceptions=True)
         await self._all_closed()

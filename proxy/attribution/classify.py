@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from proxy.wire.flow import HoldKind
+from proxy.wire.hold import HoldKind
 
 ABANDONED: Final = "abandoned"
 OLD_TRANSACTION: Final = "old_transaction"

@@ -18,7 +18,7 @@ from proxy.leash.watchdog import Timer, Watchdog
 from proxy.report import events, summary
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
-from proxy.wire.flow import Hold, HoldKind
+from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import ROLLBACK
 
@@ -272,8 +272,13 @@ class Guard:
         self.stop()
 
     def _abandon(self, how: str, now: float) -> None:
-        facts, flagged = self._facts(Cause(self._tracker.hold()), now)
-        running = "" if self._tracker.hold() else self._describer.text(self._tracker.flow.last)
+        hold, leak = self._tracker.hold(), self._leak
+        running = "" if hold else self._describer.text(self._tracker.flow.last)
+        if leak is not None and leak.held_s is None:
+            hold = hold or leak.cause.hold  # results that nobody has read to this day
+        facts, flagged = self._facts(Cause(hold), now)
+        if leak is not None and leak.held_s is not None:
+            facts = dataclasses.replace(facts, hold=leak.facts.hold, held_s=max(facts.held_s, leak.held_s))
         text = summary.abandoned(facts, how, running)
         self._leak = None
         self._reporter.emit(events.LeakAbandoned(summary=text, leak=facts, flagged=flagged, how=how, running=running))

@@ -8,7 +8,8 @@ from proxy.attribution.statements import sanitize
 from proxy.leash.policy import Verdict
 from proxy.report import events
 from proxy.settings import LogStatements
-from proxy.wire.flow import Hold, MessageFlow
+from proxy.wire.flow import MessageFlow
+from proxy.wire.hold import Hold
 from proxy.wire.statements import STATEMENT_BYTES
 from proxy.wire.transaction import Transaction
 

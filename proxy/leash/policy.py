@@ -8,7 +8,7 @@ import enum
 from typing import Final, NamedTuple
 
 from proxy.settings import NEVER, Settings
-from proxy.wire.flow import Hold
+from proxy.wire.hold import Hold
 
 
 class Limits(NamedTuple):

@@ -9,7 +9,7 @@ between is the kernel's own probing of a window that is nearly closed.
 
 from typing import Final
 
-from proxy.wire.flow import Hold, HoldKind
+from proxy.wire.hold import Hold, HoldKind
 
 SAMPLE_EVERY: Final = 0.02  # seconds: so much later than it happens is a standstill noticed, at most
 

@@ -7,7 +7,8 @@ Rules:
    all its replies, or when the server reads COPY data. Else the server's, for as long as it likes.
 3. *A hold* is the client's turn while a transaction is open. Its clock starts with the message that made it the
    client's turn; ParameterStatus, notices and notifications do not move it; in a COPY every byte of the client does.
-4. A series without Sync that has failed outside of a transaction block holds nothing: the server has rolled back.
+4. In a series without Sync no ReadyForQuery comes; there the tags tell whether a block was begun or ended. A series
+   that has failed outside of a block holds nothing: the server has rolled back.
 
     phase         entered by                      the client's turn
     STARTUP       the startup packet              no: authentication has its own time limit
@@ -20,9 +21,10 @@ Rules:
 
 import enum
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from proxy.wire import messages as m
+from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.outstanding import Outstanding
 from proxy.wire.statements import UNKNOWN, Statements
 from proxy.wire.transaction import COPY_IN, Transaction
@@ -43,28 +45,6 @@ class Phase(enum.Enum):
     COPY_IN_DONE = "copy_in_done"
     COPY_OUT = "copy_out"
     ENDED = "ended"
-
-
-class HoldKind(enum.StrEnum):
-    """The ways of holding a transaction open while the backend waits for the client."""
-
-    IDLE_IN_TRANSACTION = "idle_in_transaction"
-    IDLE_IN_FAILED_TRANSACTION = "idle_in_failed_transaction"
-    STALLED_PIPELINE = "stalled_pipeline"
-    STALLED_COPY = "stalled_copy"
-    UNREAD_RESULTS = "unread_results"
-
-
-class Hold(NamedTuple):
-    """The client's turn, in an open transaction.
-
-    Attributes:
-        kind: how.
-        since: since when, in seconds of the caller's clock.
-    """
-
-    kind: HoldKind
-    since: float
 
 
 class MessageFlow:
@@ -122,7 +102,17 @@ class MessageFlow:
         """Whether the server has a transaction open: a block, or the one around a running request."""
         if self.phase is Phase.STARTUP or self.phase is Phase.ENDED:
             return False
+        if self.due.stalled:
+            return self._stalled_in_transaction()
         return self.status != m.IDLE or self.due.opens
+
+    def _stalled_in_transaction(self) -> bool:
+        """What ReadyForQuery will say when the series gets its Sync, as the tags that came in it tell."""
+        if self.transaction.outcome is not None:
+            return False
+        if self.status != m.IDLE or self.transaction.is_block:
+            return True
+        return self.due.series_opens and not self.due.discarding
 
     @property
     def only_parsed(self) -> bool:
@@ -226,7 +216,7 @@ class MessageFlow:
         """CopyDone or CopyFail; late ones are discarded by the server, early ones wait for the COPY to begin."""
         if self.phase is Phase.COPY_IN:
             self.phase = Phase.COPY_IN_DONE
-        elif self.phase is Phase.READY and not self.due.quiet:
+        elif self.phase is Phase.READY and not self.due.quiet and not self.due.discarding:
             self._early_copy_ends += 1
 
     def terminate(self, _body: bytes) -> None:
@@ -242,8 +232,14 @@ class MessageFlow:
 
     # The backend's messages. DataRow and CopyData, notices and notifications change nothing.
 
-    def replied(self, _body: bytes) -> None:
-        """The answer to a Parse, Bind, Close or Describe; or part of the answer to a Query or FunctionCall."""
+    def replied(self, body: bytes) -> None:
+        """The answer to a Parse, Bind or Describe; or part of the answer to a Query or FunctionCall."""
+        if self.transaction.outcome is not None:  # a COMMIT came before it, in the same series
+            self.transaction.begin(self.now)
+        self.closed(body)
+
+    def closed(self, _body: bytes) -> None:
+        """CloseComplete."""
         self.due.reply()
         self._turn_since = self.now
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from proxy.wire import messages as m
-from proxy.wire.flow import Hold, MessageFlow
+from proxy.wire.flow import MessageFlow
+from proxy.wire.hold import Hold
 from proxy.wire.scanner import SKIP, Scanner, capture_limits
 from proxy.wire.statements import NAMES_BYTES, STATEMENT_BYTES
 
@@ -39,7 +40,7 @@ FRONTEND: Final[Mapping[int, tuple[int, Handler | None]]] = {
 BACKEND: Final[Mapping[int, tuple[int, Handler | None]]] = {
     m.PARSE_COMPLETE: (0, MessageFlow.replied),
     m.BIND_COMPLETE: (0, MessageFlow.replied),
-    m.CLOSE_COMPLETE: (0, MessageFlow.replied),
+    m.CLOSE_COMPLETE: (0, MessageFlow.closed),
     m.NO_DATA: (0, MessageFlow.replied),
     m.ROW_DESCRIPTION: (0, MessageFlow.replied),
     m.PARAMETER_DESCRIPTION: (SKIP, None),

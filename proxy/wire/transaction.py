@@ -22,6 +22,8 @@ ROLLBACK: Final = "rollback"
 
 # ROLLBACK and ROLLBACK TO SAVEPOINT have the same tag, and only the first ends the transaction.
 _to_savepoint: Final = re.compile(rb"\bROLLBACK\s+(?:WORK\s+|TRANSACTION\s+)?TO\b", re.IGNORECASE).search
+# Nor do COMMIT and COMMIT AND CHAIN differ; ReadyForQuery will tell, but in a series without Sync it does not come.
+_chains: Final = re.compile(rb"\bAND\s+CHAIN\b", re.IGNORECASE).search
 
 
 class Transaction:
@@ -35,6 +37,7 @@ class Transaction:
         opened_by_control: whether the opener is only that, so that the next statement takes its place.
         first_write: the first one whose tag is that of a write; raw.
         last: the last one that was answered; raw.
+        is_block: whether a BEGIN has been answered in it.
         failed: whether a statement, or the commit of a Sync, has failed in it.
         idle: seconds in which it waited for the client between two requests, without the current wait.
         outcome: "commit", "rollback", or None while nothing has ended it.
@@ -49,6 +52,7 @@ class Transaction:
         "followed",
         "followed_outcome",
         "idle",
+        "is_block",
         "last",
         "number",
         "opened_by_control",
@@ -73,7 +77,7 @@ class Transaction:
         self.started = now
         self.statements = 0
         self.opener = self.first_write = self.last = self._last_tag = UNKNOWN
-        self.failed = False
+        self.failed = self.is_block = False
         self.opened_by_control = True
         self.idle = 0.0
         self.outcome = None
@@ -93,10 +97,14 @@ class Transaction:
         self._count(statement, control=word in CONTROL)
         if not self.first_write and (tag == COPY_IN or word not in READING):
             self.first_write = statement
-        if tag in {b"COMMIT", b"PREPARE TRANSACTION"}:
+        if word in {b"BEGIN", b"START"}:
+            self.is_block = True
+        elif tag in {b"COMMIT", b"PREPARE TRANSACTION"}:
             self.outcome = COMMIT
         elif tag == b"ROLLBACK" and not _to_savepoint(statement):
             self.outcome = ROLLBACK
+        if self.outcome is not None and _chains(statement):
+            self.chain(now)
 
     def answered(self, statement: bytes) -> None:
         """A statement was answered without a tag: it was empty, its portal is suspended, or it failed."""

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from proxy.leash.policy import Action, Limits, View, judge
 from proxy.settings import NEVER
-from proxy.wire.flow import Hold, HoldKind
+from proxy.wire.hold import Hold, HoldKind
 
 LIMITS = Limits(flag_after=10.0, terminate_after=30.0)
 AGES = Limits(flag_transaction_after=100.0, terminate_transaction_after=200.0)
