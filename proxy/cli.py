@@ -23,11 +23,14 @@ from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
 
 FINE: Final = 0
 FAILED: Final = 1
+STDERR: Final = 2
+NO_RELOAD: Final = "SIGHUP: the configuration is read at the start; restart pgleash to change it"
 WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the command line names, and exit."""
+    _open_standard_descriptors()
     parser = _parser()
     asked, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -43,6 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     sys.exit(status)
+
+
+def _open_standard_descriptors() -> None:
+    """Keep the numbers of those that were closed before the start from sockets, which libuv refuses to close there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,13 +134,13 @@ def _serve(asked: argparse.Namespace) -> int:
         reporter.emit(ConfigWarning(reason=warning))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_told_to_stop(Server(loaded.settings, reporter)))
+            runner.run(_until_told_to_stop(Server(loaded.settings, reporter), reporter))
     finally:
         log.close()
     return FINE
 
 
-async def _until_told_to_stop(server: Server) -> None:
+async def _until_told_to_stop(server: Server, reporter: Reporter) -> None:
     """Serve; the first signal drains, a second one ends at once."""
     told = asyncio.Event()
     stop_now = asyncio.Event()
@@ -140,8 +150,10 @@ async def _until_told_to_stop(server: Server) -> None:
             stop_now.set()
         told.set()
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: reporter.emit(ConfigWarning(reason=NO_RELOAD)))
     await server.start()
     await told.wait()
     draining = asyncio.create_task(server.drain())

@@ -277,7 +277,9 @@ class Guard:
         if leak is not None and leak.held_s is None:
             hold = hold or leak.cause.hold  # results that nobody has read to this day
         facts, flagged = self._facts(Cause(hold), now)
-        if leak is not None and leak.held_s is not None:
+        if leak is not None and leak.cause.by_age:
+            facts = dataclasses.replace(facts, held_s=facts.transaction.age_s)
+        elif leak is not None and leak.held_s is not None:
             facts = dataclasses.replace(facts, hold=leak.facts.hold, held_s=max(facts.held_s, leak.held_s))
         text = summary.abandoned(facts, how, running)
         self._leak = None

@@ -5,6 +5,7 @@ told of as soon as lines go through again, and no latency.
 """
 
 import contextlib
+import io
 import os
 import queue
 import sys
@@ -101,7 +102,7 @@ class Log:
     """
 
     def __init__(self, settings: LogSettings, environment: Mapping[str, str], stream: TextIO | None = None) -> None:
-        stream = stream or sys.stdout
+        stream = stream or sys.stdout or io.StringIO()  # there is no stdout where it was closed before the start
         self._writer = LineWriter(stream)
         self._threshold = _levels[settings.level]
         self._logger = structlog.wrap_logger(

@@ -84,7 +84,7 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
     """
     path = path or environment.get("PGLEASH_CONFIG")
     tree = _read_file(Path(path)) if path else {}
-    origin = dict.fromkeys(_keys(tree), str(path))
+    origin = _written_in(tree, str(path))
     known = {option.variable: option for option in options()}
     for variable, option in known.items():
         if variable in environment:
@@ -121,7 +121,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingsError([f"{path}: has to be a list of options, like `flag_after: 10s`"])
+        raise SettingsError([f"{path}: has to be options and their values, like `flag_after: 10s`"])
     return tree
 
 
@@ -132,6 +132,14 @@ def _from_text(text: str) -> Any:
     except ValueError:
         return text
     return value if isinstance(value, list) else text
+
+
+def _written_in(tree: Mapping[Any, Any], path: str) -> dict[str, str]:
+    """For each key of a file, the file: where a problem with it was written."""
+    try:
+        return dict.fromkeys(_keys(tree), path)
+    except RecursionError as error:
+        raise SettingsError([f"{path}: an alias (&, *) contains itself"]) from error
 
 
 def _keys(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:

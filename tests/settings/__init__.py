@@ -1,0 +1,1 @@
+"""How options are written, overlaid and told when they are wrong."""
