@@ -207,7 +207,7 @@ class Outstanding:
             return dropped + self._discard_to_sync()
         dropped += self._open_executes
         self._open_replies = self._open_executes = 0
-        self.series = self.discarding = True
+        self.series = self.series_opens = self.discarding = True
         return dropped
 
     def _discard_to_sync(self) -> int:

@@ -2,6 +2,7 @@
 
 A Query carries its text; an Execute names a portal, which a Bind made from a statement, which a Parse named. So the
 text behind each is remembered. What is remembered is the beginning of the text: enough to recognize a statement.
+A Parse that fails is taken for one that did not: only a second Parse of a name that is still in use would show.
 Everything here is raw and may hold literals: it is sanitized before anybody sees it (proxy/attribution/statements.py).
 """
 

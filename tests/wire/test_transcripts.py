@@ -206,6 +206,13 @@ TRANSCRIPTS: dict[str, list[Step]] = {
         Server(m.ran("BEGIN") + m.PARSED + m.BOUND + m.error()),
         Expect(hold=STALLED, since=2),
     ],
+    "a block that was begun in a series which then failed, and Queries that are discarded": [
+        *STARTED,
+        Client(m.run("BEGIN") + m.run("SAVEPOINT a") + m.parse("SELEC") + m.query("SELECT 1")),
+        Server(m.ran("BEGIN") + m.ran("SAVEPOINT") + m.error()),
+        Client(m.query("SELECT 2")),
+        Expect(hold=STALLED, since=2),
+    ],
     "a COPY that is discarded with its CopyDone, and one that is not": [
         *STARTED,
         Client(m.parse("bad") + m.FLUSH),
