@@ -108,6 +108,9 @@ class Session:
         assert self.client.transport is not None  # noqa: S101 - the greeting has handed it over
         self._identity.peer = peer_of(self.client.transport)
         watch_for_loss(self.client.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
+        self.server.forward = self.client.transport.write  # a server that cannot fork says so before it is asked
+        if self.tracker.opaque is None:
+            self.guard.start()
         transport = await upstream.connect(self.server, self._settings.upstream, self._settings.connect_timeout)
         watch_for_loss(transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         if not self._settings.upstream.is_unix:
@@ -131,13 +134,11 @@ class Session:
         )
 
     def _relay(self, rest: bytes) -> None:
-        assert self.client.transport is not None and self.server.transport is not None  # noqa: S101, PT018
+        assert self.server.transport is not None  # noqa: S101 - it is connected
         self._stage = Stage.RELAYING
         self.server.transport.write(self._startup.packet + rest)
         self.client.forward = self.server.transport.write
-        self.server.forward = self.client.transport.write
         if self.tracker.opaque is None:
-            self.guard.start()
             self._authentication_deadline()
             self.client.observe(rest, self._loop.time())
         self.client.resume_reading()

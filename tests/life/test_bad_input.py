@@ -532,3 +532,20 @@ def test_a_client_that_leaves_before_it_asked_for_anything_is_not_logged(start_t
     told = [event for _, event in proxy.recorder.events[before:]]
     assert all(isinstance(event, SessionOpened | SessionClosed) for event in told)
     assert len(told) == 2
+
+
+def test_what_a_server_says_before_it_is_asked_reaches_the_client(start_proxy: StartProxy) -> None:
+    """A postmaster that cannot fork says so as soon as somebody connects."""
+
+    def cannot_fork(connection: socket.socket) -> None:
+        connection.sendall(m.error("53200", "FATAL"))
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1000):
+            pass
+
+    with FakeServer(cannot_fork) as server:
+        proxy = start_proxy(upstream=server.address)
+        for _ in range(50):
+            with PlainClient(proxy.address, STARTUP) as client:
+                assert client.refused()["C"] == "53200"
+        proxy.settle()
