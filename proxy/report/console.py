@@ -57,8 +57,11 @@ class ConsoleRenderer:
 def _about(fields: MutableMapping[str, Any]) -> str:
     """What else there is to say of a leak; a statement that the sentence has is not repeated."""
     opener = fields.get("transaction.opener")
-    said = {name for name in ("transaction.first_write", "transaction.last") if fields.get(name) == opener}
-    return " · ".join(text.format(fields[name]) for name, text in _details.items() if name in fields.keys() - said)
+    told = dict(fields)
+    for name in ("transaction.first_write", "transaction.last"):
+        if opener and fields.get(name) == opener:
+            told[name] = "the same"
+    return " · ".join(text.format(told[name]) for name, text in _details.items() if name in told)
 
 
 def _value(value: object) -> str:

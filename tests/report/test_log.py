@@ -1,6 +1,7 @@
 """The log: one line an event, whatever a client calls itself, and never a wait for whoever reads it."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -314,3 +315,12 @@ def test_where_we_run_cannot_take_the_place_of_what_happened() -> None:
     record = json.loads(line)
     assert (record["event"], record["level"], record["a"]) == ("config.warning", "warning", "b")
     assert record["timestamp"] != "z"
+
+
+def test_a_statement_that_the_sentence_has_is_not_written_out_again() -> None:
+    event = flagged()
+    opener = "UPDATE invoices SET status = ?"
+    transaction = dataclasses.replace(event.leak.transaction, opener=opener, first_write=opener, last="SELECT ?")
+    leak = dataclasses.replace(event.leak, transaction=transaction)
+    _, details = lines_of(dataclasses.replace(event, leak=leak), "console")
+    assert "first write the same · last SELECT ? · " in details
