@@ -31,7 +31,7 @@ class Leg(asyncio.Protocol):
         received: how many bytes have come.
         finished: whether we have ended our stream to the peer.
         silent: whether the peer has ended its stream to us.
-        closed: whether the socket is closed.
+        closed: whether there is no socket: it is not connected yet, or closed.
     """
 
     __slots__ = (
@@ -57,13 +57,14 @@ class Leg(asyncio.Protocol):
         self.received = 0
         self.finished = False
         self.silent = False
-        self.closed = False
+        self.closed = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio: the socket is connected."""
         transport = cast("asyncio.Transport", transport)  # a stream protocol gets no other; uvloop's are not derived
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self.transport = transport
+        self.closed = False
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: bytes have come."""

@@ -199,8 +199,6 @@ class Session:
             self.server.finish()
         if self._stage is Stage.ENDING and self.client.closed:
             self.server.discard()
-            if self.server.transport is None:
-                self.server.closed = True
         self._check_over()
 
     def _client_said_goodbye(self) -> None:
@@ -292,8 +290,6 @@ class Session:
             return
         self.client.write(words)
         self._linger(self._loop.time())
-        if self.server.transport is None:
-            self.server.closed = True
 
     def drain(self, words: bytes) -> bool:
         """End the session if it has nothing open; returns whether all has been said."""
@@ -326,9 +322,6 @@ class Session:
     def _abort(self) -> None:
         self.client.abort()
         self.server.abort()
-        if self.server.transport is None:
-            self.server.closed = True
-            self._check_over()
 
     def _after(self, delay: float, call: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(delay, call))

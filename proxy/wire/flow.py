@@ -32,7 +32,6 @@ from proxy.wire.transaction import COPY_IN, Transaction
 # Parameters that the server reports and that are worth knowing: who the client is, and how strings are quoted.
 PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings"})
 
-
 STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
 
 
@@ -125,12 +124,12 @@ class MessageFlow:
         running = self._statements.running
         if running and self.transaction.opened_by_control:
             return running
-        return self.transaction.opener or self._only_parsed()
+        return self.transaction.opener or self._parsed_text()
 
     @property
     def last(self) -> bytes:
         """The raw text of the running statement, else of the last one."""
-        return self._statements.running or self.transaction.last or self._only_parsed()
+        return self._statements.running or self.transaction.last or self._parsed_text()
 
     @property
     def statements(self) -> int:
@@ -151,7 +150,8 @@ class MessageFlow:
             return Hold(HoldKind.IDLE_IN_FAILED_TRANSACTION, self._turn_since)
         return Hold(HoldKind.IDLE_IN_TRANSACTION, self._turn_since)
 
-    def _only_parsed(self) -> bytes:
+    def _parsed_text(self) -> bytes:
+        """What stands for a statement where none was executed."""
         return UNKNOWN if self.transaction.statements else self._statements.parsed
 
     def client_moved(self) -> None:

@@ -16,9 +16,8 @@ final reply of its own. Counting them is not enough, their order matters:
 from collections import deque
 from typing import Final
 
-MAX_RUNS: Final = (
-    10_000  # unequal runs in flight; each took bytes that the server has not read: nobody honest gets here
-)
+# Unequal runs in flight; each took bytes that the server has not read: nobody honest gets here.
+MAX_RUNS: Final = 10_000
 
 
 class Run:

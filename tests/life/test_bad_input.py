@@ -33,7 +33,6 @@ from tests.life.support import (
     exactly,
     read_startup,
     serve,
-    trusting_postgres,
 )
 from tests.rawclient import RawClient, fields, now
 
@@ -42,22 +41,6 @@ GSSENC = m.ssl_request(GSSENC_REQUEST_CODE)
 STARTUP = m.startup(user="postgres", database="postgres")
 EARLY = 0.02  # seconds that a time limit may be early: the loop's clock is coarse, and the packets take their time
 LATE = 0.3  # seconds that one may be late on a busy machine
-
-
-@pytest.fixture(scope="module")
-def trusting() -> Iterator[Postgres]:
-    with trusting_postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def start_trusting(trusting: Postgres, start_proxy: StartProxy) -> StartProxy:
-    """Starts a proxy in front of the server that trusts everybody."""
-
-    def start(**options: str) -> Proxy:
-        return start_proxy(**({"upstream": f"{trusting.host}:{trusting.port}"} | options))
-
-    return start
 
 
 @contextlib.contextmanager
@@ -436,17 +419,23 @@ def test_more_clients_than_descriptors_do_not_end_the_listener(trusting: Postgre
 # What is not judged.
 
 
+def holds_unflagged(client: RawClient, proxy: Proxy) -> None:
+    """A hold of several limits, and the end of it and of the session."""
+    client.query("BEGIN")
+    client.query("SELECT 1")
+    with pytest.raises(AssertionError):
+        proxy.recorder.wait(LeakFlagged, timeout=0.3)
+    assert client.query("COMMIT")[-1].body == b"I"
+    client.close()
+    assert proxy.recorder.of(ProtocolViolation) == []
+    proxy.settle()
+
+
 def test_a_replication_session_is_relayed_and_never_flagged(postgres: Postgres, start_proxy: StartProxy) -> None:
     proxy = start_proxy(flag_after="50ms", terminate_after="100ms", flag_transaction_after="50ms")
     with RawClient(dsn(proxy, postgres, replication="database")) as client:
         assert "D" in {message.kind for message in client.query("IDENTIFY_SYSTEM")}
-        client.query("BEGIN")
-        client.query("SELECT 1")
-        with pytest.raises(AssertionError):
-            proxy.recorder.wait(LeakFlagged, timeout=0.3)
-        assert client.query("COMMIT")[-1].body == b"I"
-    assert proxy.recorder.of(ProtocolViolation) == []
-    proxy.settle()
+        holds_unflagged(client, proxy)
 
 
 def test_an_unknown_minor_version_is_negotiated_by_the_server_and_never_flagged(start_trusting: StartProxy) -> None:
@@ -455,13 +444,7 @@ def test_an_unknown_minor_version_is_negotiated_by_the_server_and_never_flagged(
         answers = client.log_in(PROTOCOL_3_0 | 9999)
         (negotiated,) = [message for message in answers if message.kind == "v"]
         assert negotiated.body == struct.pack("!ii", 3 << 16 | 2, 0)
-        client.query("BEGIN")
-        client.query("SELECT 1")
-        with pytest.raises(AssertionError):
-            proxy.recorder.wait(LeakFlagged, timeout=0.3)
-        assert client.query("COMMIT")[-1].body == b"I"
-    assert proxy.recorder.of(ProtocolViolation) == []
-    proxy.settle()
+        holds_unflagged(client, proxy)
 
 
 @pytest.mark.parametrize("major", [2, 4])

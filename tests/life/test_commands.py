@@ -34,19 +34,12 @@ from tests.life.support import (
     never_answers,
     pgleash,
     serve,
-    trusting_postgres,
 )
 from tests.rawclient import now
 
 NOBODY = "127.0.0.1:1"  # an upstream that is not needed
 AT_ONCE = 1.0  # seconds in which a process that ends at once has ended, on a busy machine
 ADMIN_SHUTDOWN = "57P01"
-
-
-@pytest.fixture(scope="module")
-def trusting() -> Iterator[Postgres]:
-    with trusting_postgres() as server:
-        yield server
 
 
 def through(address: Address, **parameters: str) -> psycopg.Connection:

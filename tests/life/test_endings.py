@@ -28,25 +28,9 @@ FLAG = "100ms"
 
 
 @pytest.fixture(scope="module")
-def trusting() -> Iterator[Postgres]:
-    with trusting_postgres() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def judge(trusting: Postgres) -> Iterator[psycopg.Connection]:
     with trusting.connect() as connection:
         yield connection
-
-
-@pytest.fixture
-def start_trusting(trusting: Postgres, start_proxy: StartProxy) -> StartProxy:
-    """Starts a proxy in front of the server that trusts everybody."""
-
-    def start(**options: str) -> Proxy:
-        return start_proxy(**({"upstream": f"{trusting.host}:{trusting.port}"} | options))
-
-    return start
 
 
 def backends(judge: psycopg.Connection, pid: int, state: str = "%") -> int:

@@ -18,7 +18,7 @@ import pytest
 from proxy.demo.postgres import Postgres
 from tests import messages as m
 from tests.harness import until
-from tests.life.support import PlainClient, Program, connected, exactly, serve, trusting_postgres
+from tests.life.support import PlainClient, Program, connected, exactly, serve
 from tests.rawclient import Message, now
 
 MEGABYTE = 1_000_000
@@ -26,12 +26,6 @@ GIGABYTE = 1000 * MEGABYTE
 ALLOWED = 10 * MEGABYTE
 SAMPLE_EVERY = 0.01  # seconds
 PAUSE = 0.3  # seconds that the reader stops: all buffers are full long before
-
-
-@pytest.fixture(scope="module")
-def trusting() -> Iterator[Postgres]:
-    with trusting_postgres() as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""A server that trusts everybody, for clients that are told every byte."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.demo.postgres import Postgres
+from tests.conftest import StartProxy
+from tests.harness import Proxy
+from tests.life.support import trusting_postgres
+
+
+@pytest.fixture(scope="module")
+def trusting() -> Iterator[Postgres]:
+    with trusting_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def start_trusting(trusting: Postgres, start_proxy: StartProxy) -> StartProxy:
+    """Starts a proxy in front of the server that trusts everybody."""
+
+    def start(**options: str) -> Proxy:
+        return start_proxy(**({"upstream": f"{trusting.host}:{trusting.port}"} | options))
+
+    return start
