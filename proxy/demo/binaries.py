@@ -87,7 +87,11 @@ def directory_for(account: Account, version: int, private: Path) -> Path:
     Raises:
         OperatorError: the binaries are not installed, or not in this version.
     """
-    installed = _installation(version)
+    return reachable(_installation(version), account, private)
+
+
+def reachable(installed: Path, account: Account, private: Path) -> Path:
+    """Return where account can run an installation's programs: as they are installed, else in a copy below private."""
     if account.may_pass(installed / "bin"):
         return installed / "bin"
     return _copy(installed, account, private) / "bin"

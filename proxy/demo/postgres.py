@@ -201,7 +201,11 @@ class Postgres:
         home.mkdir(mode=0o700)
         self._account.own(home)
         self.socket_directory, self.log = home, home / "log"
-        self._programs = binaries.directory_for(self._account, self.version, home)
+        self._programs = self._find_programs(home)
+
+    def _find_programs(self, private: Path) -> Path:
+        """Return the directory of the server's programs; a copy, if the account needs one, goes below private."""
+        return binaries.directory_for(self._account, self.version, private)
 
     def _initialize(self) -> None:
         password = self.socket_directory / "password"
@@ -209,7 +213,7 @@ class Postgres:
         self._account.own(password)
         self._process = initdb = self._run(
             "initdb", "-D", "data", "-U", self.user, "-A", "scram-sha-256", f"--pwfile={password}",
-            "--no-sync", "--no-instructions", "--locale=C", "--encoding=UTF8",
+            "--no-sync", "--locale=C", "--encoding=UTF8",
         )  # fmt: skip
         if initdb.wait(START_DEADLINE) != 0:
             raise self._failure("initdb")

@@ -1,0 +1,1 @@
+"""The same scenarios against every supported major version of Postgres; `make scenarios`."""
