@@ -5,9 +5,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from proxy.demo.postgres import Postgres
+from tests.compatibility import OPTION
 from tests.harness import Proxy, settings_for
 
 StartProxy = Callable[..., Proxy]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, action="store_true", help="write docs/compatibility.md, though not everything is run")
 
 
 @pytest.fixture(scope="session")
