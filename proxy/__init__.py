@@ -6,7 +6,8 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     demo/           an embedded Postgres and a leaking application
     server          listeners, accept, drain; owns the sessions
     greeting        a client's first packets, until it asks for a session
-    session         one client and its one backend, from the startup packet to the close
+    session         one client and its one backend: what it is made of, and how it begins
+    ending          how it ends, whoever ends it
     relay           the two asyncio protocols: write through, then show to the tracker; back-pressure
     leash/          deciding (policy: pure) and acting (watchdog, terminate)
     upstream        dialling the server: resolve, connect, forward a cancel

@@ -122,7 +122,7 @@ class Server:
 
     def _refuse(self, session: Session, words: bytes) -> None:
         self._refused.add(session)
-        session.end_client(words)
+        session.ending.end_client(words)
 
     def over(self, session: Session) -> None:
         """A session has ended."""
@@ -137,7 +137,7 @@ class Server:
             session.unreachable(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not keep a client waiting
             self._reporter.emit(events.InternalError.of(error))
-            session.abort()
+            session.ending.abort()
 
     def _count_failure(self, error: NetworkError) -> None:
         """One line a second at most: a pool that tries again and again would fill the log."""
@@ -178,7 +178,7 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(known):
                 # Polled only while draining: an event would cost a look at every message all the time.
-                while not all([session.drain(DRAINED) for session in self.sessions]):  # noqa: ASYNC110, C419
+                while not all([session.ending.drain(DRAINED) for session in self.sessions]):  # noqa: ASYNC110, C419
                     await asyncio.sleep(DRAIN_POLL)
         await self.stop()
 
@@ -186,11 +186,11 @@ class Server:
         """End everything now; cancel requests that are under way are finished, unless it has to be at once."""
         self._draining = True
         await self._close_listeners()
-        cut = sum([session.cut(DRAINED) for session in list(self.sessions)])
+        cut = sum([session.ending.cut(DRAINED) for session in list(self.sessions)])
         if self.sessions:
             await asyncio.sleep(DRAIN_POLL)  # for the last words to leave
         for session in self.sessions | self._refused:
-            session.abort()
+            session.ending.abort()
         for greeting in list(self._greetings):
             greeting.abort()
         for task in self._tasks | self._cancels if at_once else self._tasks:

@@ -20,6 +20,7 @@ ROOMS = [
     ["upstream"],
     ["leash"],
     ["relay"],
+    ["ending"],
     ["session"],
     ["greeting"],
     ["server"],
