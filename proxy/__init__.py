@@ -10,7 +10,9 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     ending          how it ends, whoever ends it
     relay           the two asyncio protocols: write through, then show to the tracker; back-pressure
     leash/          deciding (policy: pure) and acting (watchdog, terminate)
-    upstream        dialling the server: resolve, connect, forward a cancel
+    authentication  what each leg's TLS allows a client to prove
+    upstream        dialling the server: resolve, connect, encrypt, forward a cancel
+    tls/            TLS over a connected transport, what the options mean to OpenSSL, files that change
     report/         typed events, their way into the log, the ledger by client
     attribution/    naming the culprit; runs only when there is a leak
     sockets         what the kernel is told and asked about a socket

@@ -38,9 +38,11 @@ class NetworkError(PgleashError):
     Attributes:
         address: as it is configured.
         cause: in the system's words.
+        hint: what would help.
     """
 
-    def __init__(self, address: str, cause: str) -> None:
+    def __init__(self, address: str, cause: str, hint: str = "") -> None:
         super().__init__(f"{address}: {cause}")
         self.address = address
         self.cause = cause
+        self.hint = hint or "Check upstream in the configuration of pgleash, and that the server runs."

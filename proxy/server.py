@@ -6,23 +6,26 @@ start -> clients are greeted, and get sessions -> drain: no new clients, session
 import asyncio
 import contextlib
 import itertools
+import ssl
 from collections.abc import Coroutine
 from typing import Final
 
-from proxy import __version__, upstream
+from proxy import __version__
 from proxy.errors import NetworkError, OperatorError
 from proxy.greeting import Greeting
 from proxy.report import events
 from proxy.report.reporter import Reporter
+from proxy.report.seldom import Seldom
 from proxy.session import Session
-from proxy.settings import NEVER, Address, Settings
+from proxy.settings import NEVER, Address, ClientTlsMode, Settings
 from proxy.sockets import claim, make_room, open_to_all, reason_of, remove
+from proxy.tls import files
+from proxy.upstream import Upstream
 from proxy.wire import replies
 from proxy.wire.startup import CancelRequest, StartupMessage
 
 DRAIN_POLL: Final = 0.05  # seconds between two looks at which sessions have become idle
 CLOSE_WITHIN: Final = 1.0  # seconds
-QUIET_AFTER_FAILURE: Final = 1.0  # seconds in which further failures to reach upstream are only counted
 BACKLOG: Final = 1024
 
 DRAINED: Final = replies.fatal(
@@ -39,6 +42,9 @@ class Server:
         settings: the configuration.
         reporter: takes events.
 
+    Raises:
+        SettingsError: a file of certificates is not what it should be.
+
     Attributes:
         addresses: where it listens, with the real port where 0 was asked for.
         sessions: those that are not over.
@@ -52,8 +58,12 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels: set[asyncio.Task[None]] = set()  # to be finished whatever happens; they have a deadline
-        self._failures = 0
-        self._last_failure = 0.0
+        self._client_cancels = 0
+        self._unreachable = Seldom()
+        self._dropped = Seldom()
+        self._upstream = Upstream(settings, self._rejected)
+        offered = settings.client_tls.mode is not ClientTlsMode.DISABLE
+        self._shown = files.for_clients(settings.client_tls, self._rejected) if offered else None
         self._draining = False
         self.addresses: list[Address] = []
         self.sessions: set[Session] = set()
@@ -77,9 +87,15 @@ class Server:
             raise
         if self._settings.report_every != NEVER:
             self._spawn(self._report_regularly())
-        listen = tuple(str(address) for address in self.addresses)
-        upstream_text = str(self._settings.upstream)
-        self._reporter.emit(events.ProxyStarted(version=__version__, listen=listen, upstream=upstream_text))
+        self._reporter.emit(
+            events.ProxyStarted(
+                version=__version__,
+                listen=tuple(str(address) for address in self.addresses),
+                upstream=str(self._settings.upstream),
+                client_tls=self._settings.client_tls.mode,
+                upstream_tls=self._settings.upstream_tls_mode,
+            )
+        )
 
     async def _listen(self, address: Address) -> None:
         loop = asyncio.get_running_loop()
@@ -109,7 +125,7 @@ class Server:
 
     def open_session(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
         """Give a client a session."""
-        session = Session(next(self._numbers), startup, self._settings, self._reporter, self)
+        session = Session(next(self._numbers), startup, self._settings, self._upstream, self._reporter, self)
         transport.set_protocol(session.client)
         session.client.connection_made(transport)
         if self._draining:
@@ -133,34 +149,60 @@ class Server:
         try:
             await session.connect(rest)
         except NetworkError as error:
-            self._count_failure(error)
+            self._tell_unreachable(error)
             session.unreachable(error)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not keep a client waiting
             self._reporter.emit(events.InternalError.of(error))
             session.ending.abort()
 
-    def _count_failure(self, error: NetworkError) -> None:
-        """One line a second at most: a pool that tries again and again would fill the log."""
-        self._failures += 1
-        now = asyncio.get_running_loop().time()
-        if now - self._last_failure < QUIET_AFTER_FAILURE:
-            return
-        event = events.UpstreamUnreachable(upstream=error.address, reason=error.cause, failures=self._failures)
-        self._reporter.emit(event)
-        self._failures, self._last_failure = 0, now
+    def _tell_unreachable(self, error: NetworkError) -> None:
+        """A pool that tries again and again would fill the log."""
+        if failures := self._unreachable.happened(asyncio.get_running_loop().time()):
+            self._reporter.emit(
+                events.UpstreamUnreachable(
+                    upstream=error.address, reason=error.cause, hint=error.hint, failures=failures
+                )
+            )
 
     def cancel(self, transport: asyncio.Transport, request: CancelRequest) -> None:
         """Forward a cancel request: to the address of the session that is meant, any other to upstream."""
+        limit = self._settings.max_cancels
+        if self._client_cancels >= limit:
+            transport.close()
+            if dropped := self._dropped.happened(asyncio.get_running_loop().time()):
+                self._reporter.emit(events.CancelDropped(dropped=dropped, limit=limit))
+            return
+        self._client_cancels += 1
         meant = (session.server_address for session in self.sessions if session.is_meant(request.key))
         self._spawn(self._cancel(transport, next(meant, self._settings.upstream), request.packet))
 
     async def _cancel(self, transport: asyncio.Transport, address: Address, packet: bytes) -> None:
-        await upstream.cancel(address, packet)
-        transport.close()
+        try:
+            await self._upstream.cancel(address, packet)
+        finally:
+            self._client_cancels -= 1
+            transport.close()
 
     def send_cancel(self, address: Address, packet: bytes) -> None:
         """Cancel a statement that nobody waits for any more."""
-        self._spawn(upstream.cancel(address, packet), self._cancels)
+        self._spawn(self._upstream.cancel(address, packet), self._cancels)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What clients that ask for TLS get, or None."""
+        return None if self._shown is None else self._shown.current().context
+
+    @property
+    def tls_required(self) -> bool:
+        """Whether clients have to ask for it."""
+        return self._settings.client_tls.mode is ClientTlsMode.REQUIRE
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that clients see (DER), if any."""
+        return None if self._shown is None else self._shown.current().certificate
+
+    def _rejected(self, reason: str) -> None:
+        self._reporter.emit(events.ConfigRejected(reason=reason))
 
     def violated(self, event: events.ProtocolViolation) -> None:
         """Somebody has sent what is not the protocol."""

@@ -6,7 +6,7 @@ connect -> relay -> one side ends, or pgleash ends it (proxy/ending.py)
 import asyncio
 from typing import Protocol
 
-from proxy import upstream
+from proxy.authentication import Authentication
 from proxy.ending import Ending, Stage
 from proxy.errors import NetworkError
 from proxy.leash.guard import Guard, Observer
@@ -18,6 +18,8 @@ from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER, Address, Settings
 from proxy.sockets import peer_of, segment_size, unacknowledged, watch_for_loss
+from proxy.tls.transport import version_of
+from proxy.upstream import Dialogue, Upstream
 from proxy.wire import replies
 from proxy.wire.flow import Phase
 from proxy.wire.startup import StartupMessage
@@ -30,6 +32,10 @@ class Owner(Protocol):
     def over(self, session: "Session") -> None:
         """Both sockets are closed."""
 
+    @property
+    def certificate(self) -> bytes | None:
+        """The certificate that clients see (DER), if any."""
+
     def send_cancel(self, address: Address, packet: bytes) -> None:
         """Send a cancel request, and see that it is sent, even if pgleash stops."""
 
@@ -41,6 +47,7 @@ class Session:
         number: tells sessions apart.
         startup: the client's startup packet.
         settings: the configuration.
+        upstream: the server.
         reporter: takes events.
         owner: is told when the session is over, and sends its cancel requests.
 
@@ -56,6 +63,7 @@ class Session:
         number: int,
         startup: StartupMessage,
         settings: Settings,
+        upstream: Upstream,
         reporter: Reporter,
         owner: "Owner",
     ) -> None:
@@ -63,6 +71,8 @@ class Session:
         self._loop = loop
         self._startup = startup
         self._settings = settings
+        self._upstream = upstream
+        self._authentication: Authentication | None = None
         self._reporter = reporter
         self._owner = owner
         self.id = f"s-{number:x}"
@@ -77,27 +87,25 @@ class Session:
             (self.client, self.server), self.tracker, self.guard, self, cancel_abandoned=settings.cancel_abandoned
         )
         self.server_address = settings.upstream
-        if startup.is_replication or not startup.known_protocol:
-            self.tracker.ignore("replication" if startup.is_replication else "a protocol of tomorrow")
+        if startup.is_replication:
+            self.tracker.ignore("replication")
 
     # From the startup packet to the relay.
 
     async def connect(self, rest: bytes) -> None:
         """Connect to the server and begin to relay; `rest` came behind the startup packet."""
-        assert self.client.transport is not None  # noqa: S101 - the greeting has handed it over
-        self._identity.peer = peer_of(self.client.transport)
-        watch_for_loss(self.client.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
-        self.server.forward = self.client.transport.write  # a server that cannot fork says so before it is asked
-        if self.tracker.opaque is None:
-            self.guard.start()
-        transport = await upstream.connect(self.server, self._settings.upstream, self._settings.connect_timeout)
-        watch_for_loss(transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
+        client = self.client.transport
+        assert client is not None  # noqa: S101 - the greeting has handed it over
+        self._identity.peer = peer_of(client)
+        watch_for_loss(client, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
+        dialogue = await self._upstream.open(self._startup.packet)
+        watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         if not self._settings.upstream.is_unix:
-            self.server_address = Address(*peer_of(transport))
+            self.server_address = Address(*peer_of(dialogue.transport))
         if self.ending.stage is not Stage.CONNECTING:  # the client has gone in the meantime
-            transport.abort()
-            return
-        self._relay(rest)
+            dialogue.transport.abort()
+        else:
+            self._relay(client, dialogue, rest)
 
     def unreachable(self, error: NetworkError) -> None:
         """The server cannot be connected to: tell the client which one, and why."""
@@ -108,22 +116,42 @@ class Session:
                 replies.UNABLE_TO_CONNECT,
                 f'could not connect to server "{error.address}": {error.cause}',
                 detail="pgleash could not open a connection for this session.",
-                hint="Check upstream in the configuration of pgleash, and that the server runs.",
+                hint=error.hint,
             )
         )
 
-    def _relay(self, rest: bytes) -> None:
-        assert self.server.transport is not None  # noqa: S101 - it is connected
+    def _relay(self, client: asyncio.Transport, dialogue: Dialogue, rest: bytes) -> None:
         self.ending.stage = Stage.RELAYING
-        self.server.transport.write(self._startup.packet + rest)
-        self.client.forward = self.server.transport.write
         if self.tracker.opaque is None:
             self._authentication_deadline()
-            self.client.observe(rest, self._loop.time())
+            self.guard.start()
+        authentication = Authentication(client, dialogue.transport, self._startup, self._owner.certificate)
+        self._authentication = authentication
+        self.server.forward = client.write if authentication.over else self._authenticate
+        self.client.forward = dialogue.transport.write
+        if rest:
+            self.client.data_received(rest)
+        self._reporter.debug(events.SessionOpened, lambda: self._opened(client, dialogue))
         self.client.resume_reading()
-        self._reporter.debug(events.SessionOpened, lambda: events.SessionOpened(session=self.facts()))
-        if self.server.silent or self.server.closed:  # it had no use for us
-            self.ending.server_ended(None)
+        dialogue.hand_over(self.server)
+
+    def _authenticate(self, data: bytes) -> None:
+        """What the server says is looked at before it is passed on, until it has let the client in."""
+        authentication = self._authentication
+        assert authentication is not None  # noqa: S101 - made before the server can say anything
+        self.client.write(authentication.feed(data))
+        if authentication.over and self.client.transport is not None:
+            self._authentication = None
+            self.server.forward = self.client.transport.write
+            if reason := authentication.refused():
+                self._reporter.emit(events.ChannelBindingRefused(reason=reason, session=self.facts()))
+            if not authentication.known_protocol:
+                self.tracker.ignore("a protocol of tomorrow")
+                self.guard.stop()
+
+    def _given_up(self, reason: str) -> None:
+        if reason and self.ending.stage is Stage.RELAYING:
+            self._reporter.emit(events.ChannelBindingUnavailable(reason=reason, session=self.facts()))
 
     def _authentication_deadline(self) -> None:
         if self._settings.authentication_timeout != NEVER:
@@ -136,6 +164,11 @@ class Session:
             and self.tracker.flow.phase is Phase.STARTUP
         ):
             self.terminate(replies.fatal(replies.QUERY_CANCELED, "canceling authentication due to timeout"))
+
+    def _opened(self, client: asyncio.Transport, dialogue: Dialogue) -> events.SessionOpened:
+        return events.SessionOpened(
+            session=self.facts(), client_tls=version_of(client), upstream_tls=version_of(dialogue.transport)
+        )
 
     # What the guard asks.
 
@@ -177,6 +210,8 @@ class Session:
     # What its parts announce; they are made before the ending, which knows them.
 
     def _client_ended(self, error: Exception | None) -> None:
+        if self._authentication is not None and self.client.received == 0:
+            self._given_up(self._authentication.given_up())
         self.ending.client_ended(error)
 
     def _client_said_goodbye(self) -> None:

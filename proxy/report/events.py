@@ -170,6 +170,8 @@ class ProxyStarted(Event):
     version: str = key("proxy.version")
     listen: tuple[str, ...] = key("proxy.listen")
     upstream: str = key("proxy.upstream")
+    client_tls: str = key("proxy.client_tls")
+    upstream_tls: str = key("proxy.upstream_tls")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,6 +200,8 @@ class SessionOpened(Event):
     event = "session.opened"
     level = "debug"
     session: Session
+    client_tls: str | None = key("session.client_tls", None)
+    upstream_tls: str | None = key("session.upstream_tls", None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,7 +223,38 @@ class UpstreamUnreachable(Event):
     level = "error"
     upstream: str = key("proxy.upstream")
     reason: str = key("error.message")
+    hint: str = key("error.hint", "")
     failures: int = key("upstream.failures")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelBindingRefused(Event):
+    """The server kept a client out because of channel binding."""
+
+    event = "channel_binding.refused"
+    level = "warning"
+    reason: str = key("error.message")
+    session: Session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChannelBindingUnavailable(Event):
+    """A client gave up when it was asked for its password, perhaps since it insists on channel binding."""
+
+    event = "channel_binding.unavailable"
+    level = "info"
+    reason: str = key("error.message")
+    session: Session
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CancelDropped(Event):
+    """More cancel requests than max_cancels were on their way; counted since the last such line."""
+
+    event = "cancel.dropped"
+    level = "warning"
+    dropped: int = key("cancel.dropped")
+    limit: int = key("cancel.limit")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -238,6 +273,15 @@ class ConfigWarning(Event):
     """Something in the configuration has no effect."""
 
     event = "config.warning"
+    level = "warning"
+    reason: str = key("error.message")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigRejected(Event):
+    """A file has changed and cannot be used; what was there before goes on."""
+
+    event = "config.rejected"
     level = "warning"
     reason: str = key("error.message")
 

@@ -2,22 +2,41 @@
 
 values   durations and addresses: how they are written and what they mean
 model    the options, their defaults and their meaning
+clear    what to warn about: connections that leave this machine unprotected
 load     file, environment and flags, overlaid and validated; one line for each problem
 """
 
 from proxy.settings.load import Loaded, did_you_mean, load, options
-from proxy.settings.model import Log, LogFormat, LogLevel, LogStatements, Settings, as_yaml, json_schema
+from proxy.settings.model import (
+    SYSTEM_CA,
+    ClientTls,
+    ClientTlsMode,
+    Log,
+    LogFormat,
+    LogLevel,
+    LogStatements,
+    Settings,
+    UpstreamTls,
+    UpstreamTlsMode,
+    as_yaml,
+    json_schema,
+)
 from proxy.settings.values import NEVER, Address, duration_text
 
 __all__ = [
     "NEVER",
+    "SYSTEM_CA",
     "Address",
+    "ClientTls",
+    "ClientTlsMode",
     "Loaded",
     "Log",
     "LogFormat",
     "LogLevel",
     "LogStatements",
     "Settings",
+    "UpstreamTls",
+    "UpstreamTlsMode",
     "as_yaml",
     "did_you_mean",
     "duration_text",

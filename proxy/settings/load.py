@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from proxy.errors import SettingsError
+from proxy.settings.clear import in_the_clear
 from proxy.settings.model import Model, Settings
 
 PREFIX: Final = "PGLEASH_"
@@ -94,7 +95,8 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
         _put(tree, key, _from_text(text))
         origin[key] = "--" + key.replace("_", "-")
     unknown = [name for name in environment if name.startswith(PREFIX) and name not in known.keys() | NOT_OPTIONS]
-    return Loaded(_validate(tree, origin), [_unknown_variable(name, list(known)) for name in sorted(unknown)])
+    settings = _validate(tree, origin)
+    return Loaded(settings, [_unknown_variable(name, list(known)) for name in sorted(unknown)] + in_the_clear(settings))
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -166,6 +168,8 @@ def _validate(tree: dict[str, Any], origin: Mapping[str, str]) -> Settings:
 
 def _problem(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
     parts = [str(part) for part in detail["loc"]]
+    if not parts:  # about several options: its text names them
+        return detail["msg"].removeprefix("Value error, ")
     key = ".".join(parts)
     source = origin.get(key) or origin.get(parts[0], "")
     where = f" ({source})" if source else ""

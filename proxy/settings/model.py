@@ -5,7 +5,7 @@ import json
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from proxy.settings.values import Address, Duration, parse_address
 
@@ -63,10 +63,92 @@ class LogStatements(enum.StrEnum):
 Statements = Annotated[LogStatements, BeforeValidator(lambda value: LogStatements.OFF if value is False else value)]
 
 
+class ClientTlsMode(enum.StrEnum):
+    """What clients that ask for TLS get, and those that do not."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    REQUIRE = "require"
+
+
+class UpstreamTlsMode(enum.StrEnum):
+    """libpq's sslmode words, and one for the default, which depends on where upstream is."""
+
+    AUTO = "auto"
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+SYSTEM_CA: Final = "system"  # in place of a file: the CAs that this machine trusts, as libpq's sslrootcert=system
+
+# An empty text is what an unset variable of a template leaves.
+File = Annotated[
+    str | None,
+    BeforeValidator(lambda value: None if value in ("none", "") else value),
+    PlainSerializer(lambda file: file or "none", return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+def _default(text: str) -> Any:
+    """A default that is written as a user would write it; it is validated like any other value."""
+    return text
+
+
 class Model(BaseModel):
     """What all parts of the configuration have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class ClientTls(Model):
+    """TLS towards clients."""
+
+    mode: ClientTlsMode = Field(
+        ClientTlsMode.DISABLE, description="disable, allow (for clients that ask for it), require"
+    )
+    cert_file: File = Field(_default("none"), description="PEM file with the certificate, and the chain behind it")
+    key_file: File = Field(_default("none"), description="PEM file with its key; without it, the key is in cert_file")
+    ca_file: File = Field(
+        _default("none"), description="PEM file with the CAs of clients; each then has to show a certificate"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ClientTls":
+        if self.mode is not ClientTlsMode.DISABLE and not self.cert_file:
+            raise ValueError(f"mode {self.mode} needs cert_file (and key_file): a server has to show a certificate")
+        if self.ca_file and self.mode is not ClientTlsMode.REQUIRE:
+            raise ValueError(f"ca_file needs mode require: with {self.mode}, clients could go without a certificate")
+        return self
+
+
+class UpstreamTls(Model):
+    """TLS towards the server."""
+
+    mode: UpstreamTlsMode = Field(
+        UpstreamTlsMode.AUTO,
+        description="libpq's sslmode words; auto is prefer if upstream is on this machine, else require",
+    )
+    ca_file: File = Field(
+        _default("none"), description="PEM file with the CA of the server, or system; without it nothing is verified"
+    )
+    cert_file: File = Field(_default("none"), description="PEM file with a certificate for the server to know us by")
+    key_file: File = Field(_default("none"), description="PEM file with its key; without it, the key is in cert_file")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "UpstreamTls":
+        verify = (UpstreamTlsMode.VERIFY_CA, UpstreamTlsMode.VERIFY_FULL)
+        if self.mode in verify and not self.ca_file:
+            raise ValueError(f"mode {self.mode} needs ca_file: a PEM file, or system for the CAs of this machine")
+        if self.ca_file == SYSTEM_CA and self.mode is not UpstreamTlsMode.VERIFY_FULL:
+            raise ValueError("ca_file system needs mode verify-full: everybody can have a certificate of a public CA")
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file needs cert_file: a key alone proves nothing")
+        return self
 
 
 class Log(Model):
@@ -77,11 +159,6 @@ class Log(Model):
     statements: Statements = Field(
         LogStatements.SANITIZED, description="sanitized (literals replaced) or off; raw text is never logged"
     )
-
-
-def _default(text: str) -> Any:
-    """A default that is written as a user would write it; it is validated like any other value."""
-    return text
 
 
 class Settings(Model):
@@ -107,6 +184,7 @@ class Settings(Model):
         default=True, description="when a client goes away while its statement runs, cancel the statement"
     )
     max_sessions: Count = Field(1000, description="one more client is told: sorry, too many clients already")
+    max_cancels: Count = Field(100, description="cancel requests on their way to the server; one more is dropped")
     startup_timeout: Duration = Field(_default("15s"), description="from the connect to the whole startup packet")
     authentication_timeout: Duration = Field(_default("60s"), description="from the startup packet to the session")
     connect_timeout: Duration = Field(_default("10s"), description="resolving and connecting to upstream")
@@ -116,8 +194,31 @@ class Settings(Model):
         description="how long sent data may wait for its receiver; cuts off one that is only slow to read, too",
     )
     drain_timeout: Duration = Field(_default("25s"), description="after SIGTERM, how long open transactions may take")
+    client_tls: ClientTls = Field(ClientTls(), description="TLS towards clients")
+    upstream_tls: UpstreamTls = Field(UpstreamTls(), description="TLS towards the server")
     log: Log = Field(Log(), description="the log")
     report_every: Duration = Field(_default("60s"), description="period of leak.report, when something changed")
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "Settings":
+        """A client certificate of ours is an identity that whoever reaches us can use."""
+        open_to_others = [address for address in self.listen if not address.is_local]
+        if self.upstream_tls.cert_file and open_to_others and not self.client_tls.ca_file:
+            raise ValueError(
+                f"upstream_tls.cert_file: the server would take everybody who reaches {open_to_others[0]} "
+                "for the owner of this certificate; set client_tls.mode: require and client_tls.ca_file, "
+                "or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def upstream_tls_mode(self) -> UpstreamTlsMode:
+        """What auto comes to. A Unix socket has no TLS, as in libpq."""
+        if self.upstream.is_unix:
+            return UpstreamTlsMode.DISABLE
+        if self.upstream_tls.mode is not UpstreamTlsMode.AUTO:
+            return self.upstream_tls.mode
+        return UpstreamTlsMode.PREFER if self.upstream.is_local else UpstreamTlsMode.REQUIRE
 
 
 def as_yaml(settings: Settings) -> str:

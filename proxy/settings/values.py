@@ -75,6 +75,11 @@ class Address(NamedTuple):
         return self.host.startswith("/")
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can be at the other end."""
+        return self.is_unix or self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
     def path(self) -> str:
         """The Unix socket's file, named as libpq expects."""
         return f"{self.host.rstrip('/')}/.s.PGSQL.{self.port}"

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from typing import Final
 
-from proxy.wire.messages import CANCEL_REQUEST_CODE, ERROR_RESPONSE, TERMINATE
+from proxy.wire.messages import CANCEL_REQUEST_CODE, ERROR_RESPONSE, SSL_REQUEST_CODE, TERMINATE
 
 REFUSE_ENCRYPTION: Final = b"N"  # the answer to SSLRequest and GSSENCRequest
+BEGIN_TLS: Final = b"S"  # the other answer to SSLRequest
+SSL_REQUEST: Final = (8).to_bytes(4, "big") + SSL_REQUEST_CODE.to_bytes(4, "big")
 
 # SQLSTATEs ("PostgreSQL Error Codes").
+TLS_REQUIRED: Final = "28000"
 UNABLE_TO_CONNECT: Final = "08001"
 PROTOCOL_VIOLATION: Final = "08P01"
 IDLE_IN_TRANSACTION_TIMEOUT: Final = "25P03"
@@ -17,15 +20,15 @@ TOO_MANY_CONNECTIONS: Final = "53300"
 ADMIN_SHUTDOWN: Final = "57P01"
 
 
-def fatal(sqlstate: str, message: str, *, detail: str = "", hint: str = "") -> bytes:
+def fatal(sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> bytes:
     """An ErrorResponse of severity FATAL: the last message of a session."""
-    fields = (("S", "FATAL"), ("V", "FATAL"), ("C", sqlstate), ("M", message), ("D", detail), ("H", hint))
-    return _message(ERROR_RESPONSE, _error_fields(fields))
+    fields = (("S", "FATAL"), ("V", "FATAL"), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint))
+    return message(ERROR_RESPONSE, _error_fields(fields))
 
 
 def terminate() -> bytes:
     """Terminate, for the server."""
-    return _message(TERMINATE, b"")
+    return message(TERMINATE, b"")
 
 
 def cancel_request(backend_pid: int, cancel_key: bytes) -> bytes:
@@ -40,5 +43,6 @@ def _error_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     return "".join(texts).encode("utf-8", "replace") + b"\0"
 
 
-def _message(kind: int, body: bytes) -> bytes:
+def message(kind: int, body: bytes) -> bytes:
+    """A message of this type."""
     return bytes((kind,)) + (len(body) + 4).to_bytes(4, "big") + body

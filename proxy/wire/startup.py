@@ -21,7 +21,7 @@ from proxy.wire.messages import (
 
 word: Final = Struct("!i").unpack_from
 WORD: Final = 4
-TLS_HANDSHAKE: Final = 0x16  # the first byte of a ClientHello
+TLS_HANDSHAKE: Final = b"\x16"  # the first byte of a ClientHello
 
 
 class EncryptionRequest(NamedTuple):
@@ -85,6 +85,11 @@ class FirstPackets:
         self._codes: set[int] = set()
         self.rest = b""
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything has come."""
+        return bool(self._codes or self.rest)
+
     def feed(self, data: bytes) -> Packet | None:
         """Take what the client sent next.
 
@@ -105,7 +110,7 @@ class FirstPackets:
 
     def _length(self) -> int:
         """The length of the packet, or 0 while it is unknown."""
-        if self.rest[:1] == bytes((TLS_HANDSHAKE,)):
+        if self.rest[:1] == TLS_HANDSHAKE:
             raise PeerError("TLS was begun without asking, and this listener does not offer it")
         if len(self.rest) < WORD:
             return 0

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from proxy.demo.postgres import Postgres
 from proxy.settings import Address
-from proxy.wire.messages import CANCEL_REQUEST_CODE, PROTOCOL_3_0
+from proxy.wire.messages import CANCEL_REQUEST_CODE, PROTOCOL_3_0, SSL_REQUEST_CODE
 from tests import messages as m
 from tests.harness import PATIENCE
 from tests.rawclient import Message, RawClient, fields
@@ -265,9 +265,13 @@ class FakeServer:
 
 
 def read_startup(connection: socket.socket) -> bytes:
-    """A startup packet, without its length."""
+    """A startup packet, or a cancel request, without its length; TLS is not offered."""
     (length,) = struct.unpack("!i", exactly(connection, 4))
-    return exactly(connection, length - 4)
+    packet = exactly(connection, length - 4)
+    if packet == SSL_REQUEST_CODE.to_bytes(4, "big"):
+        connection.sendall(b"N")
+        return read_startup(connection)
+    return packet
 
 
 def exactly(connection: socket.socket, length: int) -> bytes:

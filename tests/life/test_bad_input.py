@@ -131,7 +131,8 @@ def test_a_client_that_leaves_while_we_connect_leaves_nothing(start_proxy: Start
 
 def test_an_upstream_that_says_nothing_is_given_up_at_the_authentication_timeout(start_proxy: StartProxy) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        proxy = start_proxy(upstream=f"127.0.0.1:{silent.getsockname()[1]}", authentication_timeout="300ms")
+        upstream = f"127.0.0.1:{silent.getsockname()[1]}"
+        proxy = start_proxy(upstream=upstream, upstream_tls__mode="disable", authentication_timeout="300ms")
         began = now()
         with PlainClient(proxy.address, STARTUP) as client:
             told = client.refused()
@@ -330,14 +331,14 @@ def test_a_cancel_request_of_another_proxys_session_goes_to_the_server_as_it_cam
     packets: list[bytes] = []
 
     def keep(connection: socket.socket) -> None:
-        packets.append(exactly(connection, 16))
+        packets.append(read_startup(connection))
 
     with FakeServer(keep) as server:
         proxy = start_proxy(upstream=server.address)
         packet = m.cancel_request(4711, b"\x01\x02\x03\x04")
         with PlainClient(proxy.address, packet) as canceller:
             assert canceller.byte() == b""
-        assert packets == [packet]
+        assert packets == [packet[4:]]
 
 
 # Too many clients.
@@ -438,13 +439,34 @@ def test_a_replication_session_is_relayed_and_never_flagged(postgres: Postgres, 
         holds_unflagged(client, proxy)
 
 
-def test_an_unknown_minor_version_is_negotiated_by_the_server_and_never_flagged(start_trusting: StartProxy) -> None:
-    proxy = start_trusting(flag_after="50ms", terminate_after="100ms", flag_transaction_after="50ms")
+def test_a_minor_version_that_the_server_talks_down_to_one_we_know_is_judged(start_trusting: StartProxy) -> None:
+    proxy = start_trusting(flag_after="50ms")
     with PlainClient(proxy.address) as client:
         answers = client.log_in(PROTOCOL_3_0 | 9999)
         (negotiated,) = [message for message in answers if message.kind == "v"]
         assert negotiated.body == struct.pack("!ii", 3 << 16 | 2, 0)
-        holds_unflagged(client, proxy)
+        client.query("BEGIN")
+        proxy.recorder.wait(LeakFlagged)
+
+
+@pytest.mark.parametrize("settled", [b"", m.message("v", struct.pack("!ii", 3 << 16 | 9998, 0))])
+def test_a_minor_version_that_nobody_knows_yet_is_relayed_and_never_judged(
+    start_proxy: StartProxy, settled: bytes
+) -> None:
+    def of_tomorrow(connection: socket.socket) -> None:
+        read_startup(connection)
+        connection.sendall(settled + m.STARTED)
+        while connection.recv(65_536):
+            connection.sendall(m.queried("BEGIN", "T"))
+
+    with FakeServer(of_tomorrow) as server:
+        proxy = start_proxy(upstream=server.address, flag_after="50ms", terminate_after="100ms")
+        with PlainClient(proxy.address) as client:
+            client.log_in(PROTOCOL_3_0 | 9999)
+            assert client.query("BEGIN")[-1].body == b"T"
+            with pytest.raises(AssertionError):
+                proxy.recorder.wait(LeakFlagged, timeout=0.5)
+            assert proxy.recorder.of(ProtocolViolation) == []
 
 
 @pytest.mark.parametrize("major", [2, 4])

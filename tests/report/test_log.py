@@ -187,7 +187,10 @@ def test_the_last_lines_go_out_at_the_end(pipe: Pipe) -> None:
         events.SessionOpened(session=session(HOSTILE)),
         events.ProtocolViolation(reason=HOSTILE, session=session(HOSTILE)),
         events.ConfigWarning(reason=HOSTILE),
-        events.ProxyStarted(version=HOSTILE, listen=(HOSTILE, HOSTILE), upstream=HOSTILE),
+        events.ConfigRejected(reason=HOSTILE),
+        events.ProxyStarted(
+            version=HOSTILE, listen=(HOSTILE, HOSTILE), upstream=HOSTILE, client_tls="allow", upstream_tls="prefer"
+        ),
     ],
     ids=lambda event: event.event,
 )

@@ -1,0 +1,112 @@
+"""What the options mean to OpenSSL.
+
+Towards clients we are what a Postgres server with `ssl = on` is; towards the server we do what libpq does for the same
+sslmode ("SSL Support" in the documentation of libpq): `require` and below verify the certificate only if there is a CA
+to verify it with, `verify-ca` insists on one, `verify-full` on the name as well.
+"""
+
+import re
+import ssl
+from pathlib import Path
+from typing import Final
+
+from proxy.errors import SettingsError
+from proxy.settings import SYSTEM_CA, ClientTls, UpstreamTls, UpstreamTlsMode
+
+ALPN: Final = "postgresql"  # libpq/pqcomm.h, PG_ALPN_PROTOCOL
+WRONG_KEY: Final = "KEY_VALUES_MISMATCH"  # OpenSSL's X509_R_KEY_VALUES_MISMATCH
+
+_certificate: Final = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def for_clients(options: ClientTls) -> ssl.SSLContext:
+    """What clients get.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_TICKET  # as Postgres: a session is never resumed
+    context.num_tickets = 0
+    _load_own(context, "client_tls", options.cert_file, options.key_file)
+    if options.ca_file:
+        _load_authorities(context, "client_tls.ca_file", options.ca_file)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def for_upstream(options: UpstreamTls) -> ssl.SSLContext:
+    """What the server gets.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = options.mode is UpstreamTlsMode.VERIFY_FULL
+    context.verify_mode = ssl.CERT_REQUIRED if options.ca_file else ssl.CERT_NONE
+    if options.ca_file == SYSTEM_CA:
+        context.load_default_certs()
+    elif options.ca_file:
+        _load_authorities(context, "upstream_tls.ca_file", options.ca_file)
+    if options.cert_file:
+        _load_own(context, "upstream_tls", options.cert_file, options.key_file)
+    return context
+
+
+def own_certificate(options: ClientTls) -> bytes:
+    """The certificate (DER) that clients are shown.
+
+    Raises:
+        SettingsError: the file cannot be read, or holds none.
+    """
+    text = _read("client_tls.cert_file", options.cert_file or "").decode("ascii", "replace")
+    match = _certificate.search(text)
+    if match is None:
+        raise SettingsError([f"client_tls.cert_file: {options.cert_file} holds no certificate; it has to be PEM"])
+    return ssl.PEM_cert_to_DER_cert(match[0])
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # as Postgres's ssl_min_protocol_version
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols([ALPN])
+    return context
+
+
+def _load_own(context: ssl.SSLContext, section: str, cert_file: str | None, key_file: str | None) -> None:
+    cert, key = cert_file or "", key_file or cert_file or ""
+    cert_option, key_option = f"{section}.cert_file", f"{section}.key_file"
+    _load_authorities(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), cert_option, cert)  # says whether certificates are in it
+    _read(key_option, key)
+    asked: list[bool] = []
+    try:
+        context.load_cert_chain(cert, key, lambda: _no_passphrase(asked))
+    except ssl.SSLError as error:
+        if error.reason == WRONG_KEY:
+            problem = f"{key} is not the key of the certificate in {cert}"
+        elif asked:
+            problem = f"{key} is protected by a passphrase, and there is nobody to ask; write the key without one"
+        else:
+            problem = f"{key} holds no private key; it has to be PEM"
+        raise SettingsError([f"{key_option}: {problem}"]) from error
+
+
+def _no_passphrase(asked: list[bool]) -> str:
+    asked.append(True)
+    return ""
+
+
+def _load_authorities(context: ssl.SSLContext, option: str, file: str) -> None:
+    _read(option, file)
+    try:
+        context.load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise SettingsError([f"{option}: {file} holds no certificate; it has to be PEM"]) from error
+
+
+def _read(option: str, file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise SettingsError([f"{option}: {file} cannot be read: {error.strerror}"]) from error

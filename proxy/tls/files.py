@@ -1,0 +1,95 @@
+"""Contexts that follow their files: a certificate is renewed without a restart.
+
+A change is looked for when a connection begins, which costs a few microseconds where the handshake costs a thousand
+times as much, and works with every way of replacing a file. While the new files do not fit together (the certificate
+is there already, its key is not), the old ones go on.
+"""
+
+import os
+import ssl
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+from proxy.errors import SettingsError
+from proxy.settings import SYSTEM_CA, ClientTls, UpstreamTls
+from proxy.tls import contexts
+
+Made = TypeVar("Made")
+Stamp = tuple[int, int, int] | None
+
+
+class Identity(NamedTuple):
+    """What clients are shown.
+
+    Attributes:
+        context: for their connections.
+        certificate: ours (DER): channel binding is possible where the server has the same.
+    """
+
+    context: ssl.SSLContext
+    certificate: bytes
+
+
+class Followed(Generic[Made]):
+    """Something that is made from files, and made anew when they change.
+
+    Args:
+        make: makes it.
+        files: the files that it is made from.
+        rejected: called with what is wrong with files that have changed; what was made before goes on.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+
+    def __init__(self, make: Callable[[], Made], files: list[str | None], rejected: Callable[[str], None]) -> None:
+        self._make = make
+        self._files = [file for file in files if file and file != SYSTEM_CA]
+        self._rejected = rejected
+        self._stamps = self._look()
+        self._made = make()
+
+    def current(self) -> Made:
+        """The newest that could be made."""
+        stamps = self._look()
+        if stamps != self._stamps:
+            self._stamps = stamps
+            try:
+                self._made = self._make()
+            except SettingsError as error:
+                self._rejected(str(error))
+        return self._made
+
+    def _look(self) -> list[Stamp]:
+        return [_stamp(file) for file in self._files]
+
+
+def _stamp(file: str) -> Stamp:
+    try:
+        found = os.stat(file)  # noqa: PTH116 - of what a link leads to: a Secret is swapped by changing a link
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def for_clients(options: ClientTls, rejected: Callable[[str], None]) -> Followed[Identity]:
+    """What clients are shown, by its files.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+
+    def make() -> Identity:
+        return Identity(contexts.for_clients(options), contexts.own_certificate(options))
+
+    return Followed(make, [options.cert_file, options.key_file, options.ca_file], rejected)
+
+
+def for_upstream(options: UpstreamTls, rejected: Callable[[str], None]) -> Followed[ssl.SSLContext]:
+    """What the server is shown, by its files.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    files = [options.cert_file, options.key_file, options.ca_file]
+    return Followed(lambda: contexts.for_upstream(options), files, rejected)
