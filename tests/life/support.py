@@ -218,18 +218,20 @@ class FakeServer:
     Args:
         talk: what to do with a connection; it is closed afterwards.
         port: where to listen; 0: on a free port.
+        host: on which address.
     """
 
-    def __init__(self, talk: Callable[[socket.socket], None], port: int = 0) -> None:
+    def __init__(self, talk: Callable[[socket.socket], None], port: int = 0, host: str = "127.0.0.1") -> None:
         self._talk = talk
-        self._listener = socket.create_server(("127.0.0.1", port))
+        self._host = host
+        self._listener = socket.create_server((host, port))
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self.port: int = self._listener.getsockname()[1]
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self._host}:{self.port}"
 
     @property
     def accepted(self) -> int:
