@@ -20,6 +20,7 @@ from proxy.report.log import Log
 from proxy.report.reporter import Reporter
 from proxy.server import Server
 from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
+from proxy.tls import contexts
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -103,7 +104,9 @@ def _seconds(text: str) -> float:
 
 def _load(asked: argparse.Namespace) -> Loaded:
     flags = {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
-    return load(asked.config, os.environ, flags)
+    loaded = load(asked.config, os.environ, flags)
+    contexts.check(loaded.settings)
+    return loaded
 
 
 def _check_config(asked: argparse.Namespace) -> int:

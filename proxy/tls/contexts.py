@@ -7,16 +7,39 @@ to verify it with, `verify-ca` insists on one, `verify-full` on the name as well
 
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from proxy.errors import SettingsError
-from proxy.settings import SYSTEM_CA, ClientTls, UpstreamTls, UpstreamTlsMode
+from proxy.settings import SYSTEM_CA, ClientTls, ClientTlsMode, Settings, UpstreamTls, UpstreamTlsMode
 
 ALPN: Final = "postgresql"  # libpq/pqcomm.h, PG_ALPN_PROTOCOL
 WRONG_KEY: Final = "KEY_VALUES_MISMATCH"  # OpenSSL's X509_R_KEY_VALUES_MISMATCH
 
 _certificate: Final = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def check(settings: Settings) -> None:
+    """Look whether the files are what they should be.
+
+    Raises:
+        SettingsError: with one line for each side whose files are not.
+    """
+    problems: list[str] = []
+    if settings.client_tls.mode is not ClientTlsMode.DISABLE:
+        problems += _problems(lambda: for_clients(settings.client_tls))
+    problems += _problems(lambda: for_upstream(settings.upstream_tls))
+    if problems:
+        raise SettingsError(problems)
+
+
+def _problems(make: Callable[[], object]) -> list[str]:
+    try:
+        make()
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
 def for_clients(options: ClientTls) -> ssl.SSLContext:
