@@ -257,6 +257,7 @@ class FakeServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as Postgres does
             self._connections.append(connection)
             self._threads.append(threading.Thread(target=self._serve, args=[connection]))
             self._threads[-1].start()

@@ -72,6 +72,7 @@ def relay(client: socket.socket, postgres: Postgres, first: bytes, seen: list[st
         seen.append("TLS" if isinstance(client, ssl.SSLSocket) else "clear")
     client.settimeout(PATIENCE)
     with socket.create_connection((postgres.host, postgres.port), timeout=PATIENCE) as server:
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.sendall(first)
         other: dict[socket.socket, socket.socket] = {client: server, server: client}
         with contextlib.suppress(OSError):

@@ -1,0 +1,90 @@
+"""Encrypted megabytes, readers that stop, and connections that come and go: memory is flat, on both legs."""
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.demo.postgres import Postgres
+from tests import messages as m
+from tests.harness import until
+from tests.life.support import FakeServer, PlainClient, Program, exactly, serve
+from tests.life.traffic import MEGABYTE, Memory, download, pause, upload
+from tests.servers.certificates import Certificates
+from tests.tls.support import TlsClient, in_front_of, served_by, trusting
+
+ALLOWED = 12 * MEGABYTE
+
+
+@pytest.fixture
+def program(open_postgres: Postgres, certificates: Certificates) -> Iterator[Program]:
+    """The real program, with TLS on both legs."""
+    offered = {"client_tls__cert_file": str(certificates.cert_file), "client_tls__key_file": str(certificates.key_file)}
+    with (
+        FakeServer(in_front_of(open_postgres, served_by(certificates))) as server,
+        serve(server.address, upstream_tls__mode="require", client_tls__mode="require", **offered) as program,
+    ):
+        yield program
+
+
+@pytest.fixture
+def context(certificates: Certificates) -> ssl.SSLContext:
+    return trusting(certificates.ca_file)
+
+
+def test_hundreds_of_megabytes_each_way_with_a_reader_that_pauses(program: Program, context: ssl.SSLContext) -> None:
+    with TlsClient(program.address, context) as client:
+        client.log_in()
+        client.query("CREATE TEMP TABLE taken (a text)")
+        download(client, 20)
+        upload(client, 20)
+        with Memory(program) as memory:
+            assert download(client, 200, pauses=3) > 200 * MEGABYTE
+            upload(client, 200)
+        assert memory.taken < ALLOWED
+
+
+def test_a_client_that_stops_reading_stops_the_server(
+    open_postgres: Postgres, program: Program, context: ssl.SSLContext
+) -> None:
+    with open_postgres.connect() as judge, TlsClient(program.address, context) as client:
+        client.log_in()
+        download(client, 20)
+        with Memory(program) as memory:
+            client.send(m.query(f"SELECT repeat('x', {MEGABYTE}) FROM generate_series(1, 1000)"))  # noqa: S608 - a number
+            waits = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+            until(lambda: judge.execute(waits, [client.backend_pid]).fetchone() == ("ClientWrite",), what="it goes on")
+            pause()
+        assert memory.taken < ALLOWED
+        client.reset()
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+        until(lambda: judge.execute(gone, [client.backend_pid]).fetchone() == (0,), 2.0, "the backend is left")
+
+
+def test_connections_that_come_and_go_leave_no_memory(program: Program, context: ssl.SSLContext) -> None:
+    def come_and_go(times: int) -> None:
+        for _ in range(times):
+            with TlsClient(program.address, context) as client:
+                client.log_in()
+                client.send(m.TERMINATE)
+
+    come_and_go(100)
+    with Memory(program) as memory:
+        come_and_go(400)
+    assert memory.taken < 2 * MEGABYTE
+
+
+def test_no_client_hello_is_lost_that_comes_right_behind_our_answer(program: Program, context: ssl.SSLContext) -> None:
+    """A handshake that is ready before it may begin: where TLS begins some turns of the loop later, bytes get lost."""
+    for _ in range(300):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        engine = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            engine.do_handshake()
+        hello = outgoing.read()
+        with PlainClient(program.address, m.ssl_request()) as client:
+            assert exactly(client.socket, 1) == b"S"
+            client.send(hello)
+            incoming.write(client.socket.recv(65_536))
+            engine.do_handshake()
+            assert engine.version() == "TLSv1.3"
