@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chart image scenarios bench format schema clean
+.PHONY: help demo test check chart image scenarios soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as 
 
 scenarios: $(VENV)/.test ## the same scenarios against Postgres 13 to 18 (from npm), or VERSIONS="13 18"
 	@$(BIN)/pytest tests/scenarios --versions "$(VERSIONS)"
+
+soak: $(VENV)/.test ## ten thousand connections through TLS, or CONNECTIONS=100000; memory has to stay flat
+	@$(BIN)/pytest tests/soak -s --connections $(CONNECTIONS)
 
 bench: $(VENV)/.test ## CPU per transaction beside PgBouncer and HAProxy, if they are installed; four minutes
 	@$(BIN)/python benchmarks/bench.py

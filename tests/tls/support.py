@@ -41,6 +41,31 @@ class TlsClient(PlainClient):
         self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
 
 
+def come_and_go(address: Address, context: ssl.SSLContext, times: int) -> None:
+    """Begin and end sessions, one after the other."""
+    for _ in range(times):
+        with TlsClient(address, context) as client:
+            client.log_in()
+            client.send(m.TERMINATE)
+
+
+def greet_at_once(address: Address, context: ssl.SSLContext) -> str | None:
+    """A handshake with a ClientHello that was ready before it was asked for; returns the version agreed on."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    engine = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        engine.do_handshake()
+    hello = outgoing.read()
+    with PlainClient(address, SSL_REQUEST) as client:
+        assert exactly(client.socket, 1) == b"S"
+        client.send(hello)
+        while engine.version() is None or not engine.cipher():
+            incoming.write(client.socket.recv(65_536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                engine.do_handshake()
+    return engine.version()
+
+
 def served_by(certificates: Certificates) -> ssl.SSLContext:
     """A server's context."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

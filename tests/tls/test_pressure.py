@@ -8,10 +8,10 @@ import pytest
 from proxy.demo.postgres import Postgres
 from tests import messages as m
 from tests.harness import until
-from tests.life.support import FakeServer, PlainClient, Program, exactly, serve
+from tests.life.support import FakeServer, Program, serve
 from tests.life.traffic import MEGABYTE, Memory, download, pause, upload
 from tests.servers.certificates import Certificates
-from tests.tls.support import TlsClient, in_front_of, served_by, trusting
+from tests.tls.support import TlsClient, come_and_go, greet_at_once, in_front_of, served_by, trusting
 
 ALLOWED = 12 * MEGABYTE
 
@@ -62,29 +62,13 @@ def test_a_client_that_stops_reading_stops_the_server(
 
 
 def test_connections_that_come_and_go_leave_no_memory(program: Program, context: ssl.SSLContext) -> None:
-    def come_and_go(times: int) -> None:
-        for _ in range(times):
-            with TlsClient(program.address, context) as client:
-                client.log_in()
-                client.send(m.TERMINATE)
-
-    come_and_go(100)
+    come_and_go(program.address, context, 100)
     with Memory(program) as memory:
-        come_and_go(400)
+        come_and_go(program.address, context, 400)
     assert memory.taken < 2 * MEGABYTE
 
 
 def test_no_client_hello_is_lost_that_comes_right_behind_our_answer(program: Program, context: ssl.SSLContext) -> None:
-    """A handshake that is ready before it may begin: where TLS begins some turns of the loop later, bytes get lost."""
+    """Where TLS begins some turns of the loop later, such a handshake hangs now and then."""
     for _ in range(300):
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        engine = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-        with pytest.raises(ssl.SSLWantReadError):
-            engine.do_handshake()
-        hello = outgoing.read()
-        with PlainClient(program.address, m.ssl_request()) as client:
-            assert exactly(client.socket, 1) == b"S"
-            client.send(hello)
-            incoming.write(client.socket.recv(65_536))
-            engine.do_handshake()
-            assert engine.version() == "TLSv1.3"
+        assert greet_at_once(program.address, context) == "TLSv1.3"
