@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.settings import Log, Settings
+from proxy.settings import ClientTls, ClientTlsMode, Log, Settings, UpstreamTls, UpstreamTlsMode
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "pgleash"
@@ -34,22 +34,30 @@ EVERY_OPTION: Document = {
     "terminate_transaction_after": "never",
     "cancel_abandoned": False,
     "max_sessions": 2_000_000,
+    "max_cancels": 10,
     "startup_timeout": 1.5,
     "authentication_timeout": "30s",
     "connect_timeout": 3,
     "tcp_keepalive": "20s",
     "tcp_user_timeout": "40s",
     "drain_timeout": "1500ms",
+    "client_tls": {"mode": "disable", "cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key", "ca_file": "none"},
+    "upstream_tls": {"mode": "verify-full", "ca_file": "system", "cert_file": "none", "key_file": "none"},
     "log": {"format": "json", "level": "debug", "statements": "off"},
     "report_every": "5m",
 }
 APPLICATION: Document = {"image": "app:1"}
+SECRET: Document = {
+    "volumes": [{"name": "db-ca", "secret": {"secretName": "db-ca"}}],
+    "volumeMounts": [{"name": "db-ca", "mountPath": "/etc/pgleash-db-ca", "readOnly": True}],
+}
 
 MATRIX: dict[str, Document] = {
     "defaults": {},
     "native": {"application": APPLICATION},
     "plain": {"native": False, "application": APPLICATION},
     "every option": {"config": EVERY_OPTION, "application": APPLICATION},
+    "a secret": {**SECRET, "application": APPLICATION},
     "no probes": {"startupProbe": {"enabled": False}, "application": APPLICATION},
     "both probes": {"livenessProbe": {"enabled": True}, "application": APPLICATION},
     "image by digest": {"image": {"repository": "a/b", "tag": "1", "digest": DIGEST}, "application": APPLICATION},
@@ -252,12 +260,24 @@ def test_program_accepts_every_option_of_the_chart(helm: Helm, tmp_path: Path) -
 def test_chart_knows_every_option_of_the_program() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
     assert set(schema) == set(EVERY_OPTION) == set(Settings.model_fields)
-    assert set(schema["log"]["properties"]) == set(EVERY_OPTION["log"]) == set(Log.model_fields)
+    for section, model in (("log", Log), ("client_tls", ClientTls), ("upstream_tls", UpstreamTls)):
+        assert set(schema[section]["properties"]) == set(EVERY_OPTION[section]) == set(model.model_fields)
+    modes = [str(mode) for mode in ClientTlsMode], [str(mode) for mode in UpstreamTlsMode]
+    assert (
+        schema["client_tls"]["properties"]["mode"]["enum"],
+        schema["upstream_tls"]["properties"]["mode"]["enum"],
+    ) == modes
 
 
 def test_chart_assumes_the_programs_own_defaults() -> None:
     assert [str(address) for address in Settings().listen] == ["127.0.0.1:6432"]
     assert Settings().drain_timeout == 25
+
+
+def test_files_of_the_pod_are_where_the_sidecar_looks_for_them(helm: Helm) -> None:
+    documents = helm.render({**SECRET, "application": APPLICATION})
+    assert SECRET["volumes"][0] in pod_of(documents)["volumes"]
+    assert SECRET["volumeMounts"][0] in sidecar_of(documents)["volumeMounts"]
 
 
 def test_a_changed_configuration_rolls_out(helm: Helm) -> None:

@@ -64,6 +64,9 @@ Each takes the chart's own scope or the scope of a chart that depends on it; und
     - name: {{ include "pgleash.volume" . }}
       mountPath: /etc/pgleash
       readOnly: true
+    {{- with .Values.volumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -73,6 +76,9 @@ Each takes the chart's own scope or the scope of a chart that depends on it; und
 - name: {{ include "pgleash.volume" . }}
   configMap:
     name: {{ include "pgleash.configMap" . }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
