@@ -83,6 +83,9 @@ class Leg(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio: the socket is closed."""
         self.closed = True
+        # A session is a circle of references and waits for the garbage collector; what is behind a socket need not.
+        self.transport = None
+        self.other.forward = nowhere
         self._ended(exc)
 
     def pause_writing(self) -> None:
