@@ -184,6 +184,7 @@ class Upstream:
             dialogue.transport.write(packet)
             if look and (encrypted or self._mode is UpstreamTlsMode.ALLOW):
                 await dialogue.listen(until=first_message)
+            if encrypted:
                 self._check_alert(dialogue)
         except BaseException:
             dialogue.transport.abort()
@@ -224,8 +225,8 @@ class Upstream:
             raise self._failed(error)
 
     def _check_alert(self, dialogue: Dialogue) -> None:
-        """In TLS 1.3 a server says only behind the handshake that it does not like the client's certificate."""
-        if isinstance(dialogue.error, ssl.SSLError):
+        """In TLS 1.3 a server says only behind the handshake that it does not like our certificate, or hangs up."""
+        if dialogue.error is not None and not dialogue.heard:
             raise self._failed(dialogue.error)
 
     def _failed(self, error: Exception) -> NetworkError:

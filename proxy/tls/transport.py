@@ -14,6 +14,8 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from proxy.sockets import reason_of
+
 MAX_RECORD: Final = 16_384  # bytes of plain text in a TLS record (RFC 8446, 5.1): the most that one read returns
 
 Done = Callable[[ssl.SSLError | ConnectionError | None], None]
@@ -273,4 +275,4 @@ def tls_reason(error: Exception) -> str:
         return f"certificate verify failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return str(error.reason).replace("_", " ").lower()
-    return str(error)
+    return reason_of(error)

@@ -10,7 +10,7 @@ from pathlib import Path
 from proxy.demo.postgres import Postgres
 from proxy.settings import Address
 from tests import messages as m
-from tests.harness import PATIENCE
+from tests.harness import PATIENCE, until
 from tests.life.support import PlainClient, exactly
 from tests.servers.certificates import Certificates
 
@@ -64,6 +64,13 @@ def greet_at_once(address: Address, context: ssl.SSLContext) -> str | None:
             with contextlib.suppress(ssl.SSLWantReadError):
                 engine.do_handshake()
     return engine.version()
+
+
+def until_asleep(postgres: Postgres, pid: int) -> None:
+    """Wait until this backend runs its pg_sleep(): a cancel request that comes earlier is lost."""
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+    with postgres.connect() as judge:
+        until(lambda: judge.execute(asleep, [pid]).fetchone() == (1,), what="it does not sleep")
 
 
 def served_by(certificates: Certificates) -> ssl.SSLContext:

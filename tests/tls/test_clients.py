@@ -23,7 +23,7 @@ from tests.harness import Proxy, dsn, until
 from tests.life.support import PlainClient
 from tests.rawclient import fields
 from tests.servers.certificates import Certificates
-from tests.tls.support import SSL_REQUEST, TlsClient, trusting
+from tests.tls.support import SSL_REQUEST, TlsClient, trusting, until_asleep
 
 STARTUP = m.startup(user="postgres", database="postgres")
 
@@ -171,13 +171,13 @@ def test_what_comes_in_the_clear_together_with_the_request_ends_it(start_tls: St
 
 @pytest.mark.parametrize("how", ["clear", "TLS"])
 def test_a_cancel_request_arrives_in_the_clear_and_within_tls(
-    start_tls: StartProxy, context: ssl.SSLContext, how: str
+    start_tls: StartProxy, open_postgres: Postgres, context: ssl.SSLContext, how: str
 ) -> None:
     proxy = start_tls(client_tls__mode="require")
     with TlsClient(proxy.address, context) as client:
         client.log_in()
         client.send(m.query("SELECT pg_sleep(30)"))
-        until(lambda: not proxy.session_of(client.backend_pid).tracker.flow.due.quiet)
+        until_asleep(open_postgres, client.backend_pid)
         packet = m.cancel_request(client.backend_pid, client.cancel_key)
         with TlsClient(proxy.address, context) if how == "TLS" else PlainClient(proxy.address) as canceller:
             canceller.send(packet)

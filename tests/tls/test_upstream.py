@@ -16,7 +16,7 @@ from tests.harness import Proxy, dsn, until
 from tests.life.support import FakeServer, PlainClient, exactly, read_startup
 from tests.rawclient import Message, fields
 from tests.servers.certificates import Certificates
-from tests.tls.support import SSL_REQUEST, in_front_of, served_by
+from tests.tls.support import SSL_REQUEST, in_front_of, served_by, until_asleep
 
 STARTUP = m.startup(user="postgres", database="postgres")
 HBA = m.error("28000", "FATAL")  # what a server says for which no line of pg_hba.conf fits
@@ -350,7 +350,7 @@ def test_a_cancel_request_is_encrypted_as_its_session_is(
         with PlainClient(proxy.address) as client:
             client.log_in()
             client.send(m.query("SELECT pg_sleep(30)"))
-            until(lambda: not proxy.session_of(client.backend_pid).tracker.flow.due.quiet)
+            until_asleep(open_postgres, client.backend_pid)
             with PlainClient(proxy.address, m.cancel_request(client.backend_pid, client.cancel_key)) as canceller:
                 assert canceller.byte() == b""
             (error,) = [answer for answer in client.receive_until("Z") if answer.kind == "E"]
