@@ -13,6 +13,7 @@ import pytest
 
 from proxy.demo.postgres import Postgres
 from proxy.report.events import (
+    CancelDropped,
     LeakAbandoned,
     LeakFlagged,
     ProtocolViolation,
@@ -31,6 +32,7 @@ from tests.life.support import (
     connected,
     echo,
     exactly,
+    never_answers,
     read_startup,
     serve,
 )
@@ -339,6 +341,23 @@ def test_a_cancel_request_of_another_proxys_session_goes_to_the_server_as_it_cam
         with PlainClient(proxy.address, packet) as canceller:
             assert canceller.byte() == b""
         assert packets == [packet[4:]]
+
+
+def test_a_storm_of_cancel_requests_has_a_quota_of_its_own(start_proxy: StartProxy) -> None:
+    packet = m.cancel_request(4711, b"\x01\x02\x03\x04")
+    with FakeServer(never_answers) as server, contextlib.ExitStack() as storm:
+        proxy = start_proxy(upstream=server.address, max_cancels="5", log__level="debug")
+        for _ in range(5):
+            storm.enter_context(PlainClient(proxy.address, packet))
+        until(lambda: server.accepted == 5)
+        for _ in range(20):
+            with PlainClient(proxy.address, packet) as one_too_many:
+                assert one_too_many.byte() == b""  # at once: the others wait for the server
+        dropped = proxy.recorder.wait(CancelDropped)
+        assert (dropped.dropped, dropped.limit, server.accepted) == (1, 5, 5)
+        assert len(proxy.recorder.of(CancelDropped)) == 1  # a line a second
+        with PlainClient(proxy.address) as client:  # sessions go on
+            client.log_in()
 
 
 # Too many clients.
