@@ -14,7 +14,7 @@ from typing import Final, Protocol, cast
 from proxy.errors import PeerError
 from proxy.report import events
 from proxy.settings import NEVER
-from proxy.sockets import peer_of
+from proxy.sockets import is_unix, peer_of
 from proxy.tls.contexts import ALPN
 from proxy.tls.transport import TlsTransport, engine_of, tls_reason
 from proxy.wire import replies
@@ -111,7 +111,7 @@ class Greeting(asyncio.Protocol):
 
     def _offer(self, transport: asyncio.Transport) -> ssl.SSLContext | None:
         """What can be offered on this connection: there is no TLS on Unix sockets, and none within TLS."""
-        if engine_of(transport) is not None or not peer_of(transport)[0]:
+        if engine_of(transport) is not None or is_unix(transport):
             return None
         return self._host.tls()
 

@@ -13,7 +13,7 @@ from proxy.leash.guard import Guard, Observer
 from proxy.leash.identity import Identity
 from proxy.leash.leak import Describer
 from proxy.leash.policy import Limits
-from proxy.relay import Leg
+from proxy.relay import HIGH_WATER, Leg
 from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER, Address, Settings
@@ -73,6 +73,8 @@ class Session:
         self._settings = settings
         self._upstream = upstream
         self._authentication: Authentication | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._early = b""  # what the client has said since its startup packet
         self._reporter = reporter
         self._owner = owner
         self.id = f"s-{number:x}"
@@ -93,19 +95,35 @@ class Session:
     # From the startup packet to the relay.
 
     async def connect(self, rest: bytes) -> None:
-        """Connect to the server and begin to relay; `rest` came behind the startup packet."""
+        """Connect to the server and begin to relay; `rest` came behind the startup packet.
+
+        Raises:
+            NetworkError: the server cannot be connected to.
+            CancelledError: the client has gone in the meantime.
+        """
         client = self.client.transport
         assert client is not None  # noqa: S101 - the greeting has handed it over
+        self._connecting = asyncio.current_task()
+        self._early = rest
+        self.client.forward = self._keep
+        self.client.resume_reading()  # else nobody would notice that it goes
         self._identity.peer = peer_of(client)
         watch_for_loss(client, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         dialogue = await self._upstream.open(self._startup.packet)
         watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         if not self._settings.upstream.is_unix:
             self.server_address = Address(*peer_of(dialogue.transport))
-        if self.ending.stage is not Stage.CONNECTING:  # the client has gone in the meantime
-            dialogue.transport.abort()
-        else:
-            self._relay(client, dialogue, rest)
+        self._connecting = None
+        if self.ending.stage is Stage.CONNECTING:
+            self._relay(client, dialogue)
+        else:  # it was ended in the meantime
+            dialogue.abort()
+
+    def _keep(self, data: bytes) -> None:
+        """What a client says before there is a server to say it to: usually nothing."""
+        self._early += data
+        if len(self._early) > HIGH_WATER:
+            self.client.pause_reading()
 
     def unreachable(self, error: NetworkError) -> None:
         """The server cannot be connected to: tell the client which one, and why."""
@@ -120,7 +138,7 @@ class Session:
             )
         )
 
-    def _relay(self, client: asyncio.Transport, dialogue: Dialogue, rest: bytes) -> None:
+    def _relay(self, client: asyncio.Transport, dialogue: Dialogue) -> None:
         self.ending.stage = Stage.RELAYING
         if self.tracker.opaque is None:
             self._authentication_deadline()
@@ -129,11 +147,14 @@ class Session:
         self._authentication = authentication
         self.server.forward = client.write if authentication.over else self._authenticate
         self.client.forward = dialogue.transport.write
-        if rest:
-            self.client.data_received(rest)
+        early, self._early, self.client.received = self._early, b"", 0
+        if early:
+            self.client.data_received(early)
         self._reporter.debug(events.SessionOpened, lambda: self._opened(client, dialogue))
         self.client.resume_reading()
         dialogue.hand_over(self.server)
+        if self.client.silent:
+            self.ending.client_ended(None)
 
     def _authenticate(self, data: bytes) -> None:
         """What the server says is looked at before it is passed on, until it has let the client in."""
@@ -210,6 +231,8 @@ class Session:
     # What its parts announce; they are made before the ending, which knows them.
 
     def _client_ended(self, error: Exception | None) -> None:
+        if self._connecting is not None and self._early and not self.client.closed:
+            return  # it has said all that it wants to say, and may wait for the answer
         if self._authentication is not None and self.client.received == 0:
             self._given_up(self._authentication.given_up())
         self.ending.client_ended(error)
@@ -238,6 +261,8 @@ class Session:
 
     def over(self) -> None:
         """Both sockets are closed."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         self._owner.over(self)
         self._reporter.debug(
             events.SessionClosed,

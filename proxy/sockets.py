@@ -85,6 +85,11 @@ def peer_of(transport: asyncio.Transport) -> tuple[str, int]:
     return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
 
 
+def is_unix(transport: asyncio.Transport) -> bool:
+    """Whether this is a Unix socket; known of one whose peer is gone, too."""
+    return bool(transport.get_extra_info("socket").family == socket.AF_UNIX)
+
+
 def make_room(sessions: int) -> None:
     """Raise the limit of open files so that so many sessions fit.
 

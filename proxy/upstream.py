@@ -14,7 +14,7 @@ attempt the answer to the first one is looked at before anybody else sees it.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
 from proxy.errors import NetworkError
@@ -23,7 +23,7 @@ from proxy.sockets import reason_of
 from proxy.tls import files
 from proxy.tls.transport import TlsTransport, tls_reason
 from proxy.wire import replies
-from proxy.wire.authentication import first_message, rejected
+from proxy.wire.authentication import answered, rejected
 
 CANCEL_TIMEOUT: Final = 5.0  # a cancel that arrives later may hit another statement
 
@@ -34,6 +34,7 @@ ATTEMPTS: Final = {
     UpstreamTlsMode.PREFER: (True, False),
 }
 YES: Final = b"S"
+ERROR: Final = b"E"
 NO: Final = b"N"
 NO_TLS_HINT: Final = (
     "Set ssl = on in the server; or upstream_tls.mode: disable in pgleash, if the network can be trusted."
@@ -41,7 +42,10 @@ NO_TLS_HINT: Final = (
 WRONG_NAME_HINT: Final = (
     "upstream has to be a name that is in the server's certificate, or upstream_tls.mode verify-ca."
 )
+EXPIRED_HINT: Final = "The server needs a certificate that is valid now; or the clock of this machine is wrong."
 WRONG_CA_HINT: Final = "upstream_tls.ca_file has to hold the CA that has signed the server's certificate."
+# By the X509_V_ERR_ codes of OpenSSL's x509_vfy.h: not yet valid, expired; names, addresses.
+HINTS: Final = {9: EXPIRED_HINT, 10: EXPIRED_HINT, 62: WRONG_NAME_HINT, 64: WRONG_NAME_HINT}
 HANDSHAKE_HINT: Final = "Check upstream_tls in the configuration of pgleash against what the server asks for."
 
 
@@ -57,6 +61,7 @@ class Dialogue(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport
+        self._connected = False
         self.heard = b""
         self.over = False
         self.error: Exception | None = None
@@ -65,6 +70,7 @@ class Dialogue(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio: connected."""
+        self._connected = True
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -90,10 +96,16 @@ class Dialogue(asyncio.Protocol):
             await self._news.wait()
             self._news.clear()
 
+    def abort(self) -> None:
+        """Nobody is interested any more."""
+        if self._connected:
+            self.transport.abort()
+
     def hand_over(self, protocol: asyncio.Protocol) -> None:
         """Let somebody else listen, from the first word on that was meant for more than this dialogue."""
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
+        if not self._lost:
+            self.transport.set_protocol(protocol)
+            protocol.connection_made(self.transport)
         if self.heard:
             protocol.data_received(self.heard)
         if self._lost:
@@ -121,6 +133,7 @@ class Upstream:
         self._settings = settings
         self._mode = settings.upstream_tls_mode
         self._attempts = ATTEMPTS.get(self._mode, (True,))
+        self._trusts_anybody = self._mode is UpstreamTlsMode.PREFER and settings.upstream_tls.ca_file is None
         self._contexts = files.for_upstream(settings.upstream_tls, rejected)
 
     async def open(self, startup: bytes) -> Dialogue:
@@ -129,15 +142,7 @@ class Upstream:
         Raises:
             NetworkError: naming the address, the cause and what would help.
         """
-        address, within = self._settings.upstream, self._settings.connect_timeout
-        try:
-            async with asyncio.timeout(None if within == NEVER else within):
-                return await self._say(address, startup, look=True)
-        except TimeoutError as error:
-            cause = reason_of(error) if error.errno else f"no answer within {duration_text(within)}"
-            raise NetworkError(str(address), cause) from error
-        except (OSError, UnicodeError) as error:  # a name that cannot be one is a UnicodeError
-            raise NetworkError(str(address), reason_of(error)) from error
+        return await self._say(self._settings.upstream, startup, look=True)
 
     async def cancel(self, address: Address, packet: bytes) -> None:
         """Send a CancelRequest as it is, and wait until the server has closed the connection.
@@ -145,7 +150,7 @@ class Upstream:
         The server never answers one. Whether it had an effect shows in the session that is meant, if anywhere; so that
         it could not be sent is nobody's error either.
         """
-        with contextlib.suppress(OSError, UnicodeError, NetworkError):
+        with contextlib.suppress(OSError, NetworkError):
             async with asyncio.timeout(CANCEL_TIMEOUT):
                 dialogue = await self._say(address, packet, look=False)
                 try:
@@ -156,38 +161,39 @@ class Upstream:
     async def _say(self, address: Address, packet: bytes, *, look: bool) -> Dialogue:
         """Connect as the mode wants it, and say this; `look` at the answer where it decides."""
         refused: Dialogue | None = None
-        for encrypted in self._attempts:
-            try:
-                dialogue = await self._connect(address, packet, encrypted=encrypted, look=look)
-            except _NoTlsError:
-                if refused is not None:  # its reason is the one that helps
-                    return refused
-                if encrypted is self._attempts[-1]:
-                    raise
-                continue
+        try:
+            for encrypted in self._attempts:
+                last = encrypted is self._attempts[-1]
+                try:
+                    dialogue = await self._connect(address, packet, encrypted=encrypted, look=look)
+                except _NoTlsError:
+                    if refused is None and last:
+                        raise
+                    continue
+                if last or not look or not rejected(dialogue.heard):
+                    return dialogue
+                refused = dialogue
+            assert refused is not None  # noqa: S101 - there was a last attempt, and it had no TLS
+            dialogue, refused = refused, None  # the reason of the first one is the one that helps
+            return dialogue
+        finally:
             if refused is not None:
                 refused.transport.abort()
-            if encrypted is self._attempts[-1] or not look or not rejected(dialogue.heard):
-                break
-            refused = dialogue
-        return dialogue
 
     async def _connect(self, address: Address, packet: bytes, *, encrypted: bool, look: bool) -> Dialogue:
         dialogue = Dialogue()
-        loop = asyncio.get_running_loop()
-        if address.is_unix:
-            await loop.create_unix_connection(lambda: dialogue, address.path)
-        else:
-            await loop.create_connection(lambda: dialogue, address.host, address.port)
         try:
-            encrypted = encrypted and await self._encrypt(dialogue)
-            dialogue.transport.write(packet)
+            async with _within(address, self._settings.connect_timeout):
+                await _dial(address, dialogue)
+                encrypted = encrypted and await self._encrypt(dialogue)
+                dialogue.transport.write(packet)
             if look and (encrypted or self._mode is UpstreamTlsMode.ALLOW):
-                await dialogue.listen(until=first_message)
+                async with _within(address, self._settings.authentication_timeout):
+                    await dialogue.listen(until=answered)
             if encrypted:
                 self._check_alert(dialogue)
         except BaseException:
-            dialogue.transport.abort()
+            dialogue.abort()
             raise
         return dialogue
 
@@ -195,16 +201,17 @@ class Upstream:
         """Ask for TLS and begin it; returns False if the server has none and that will do."""
         dialogue.transport.write(replies.SSL_REQUEST)
         await dialogue.listen(until=bool)
+        if dialogue.heard[:1] == ERROR and self._trusts_anybody:  # it cannot fork, say
+            return False
         answer, dialogue.heard = dialogue.heard, b""
         if answer == NO and self._mode is UpstreamTlsMode.PREFER:
             return False
         if answer == NO:
             raise self._no_tls(f"it does not offer TLS, and upstream_tls.mode is {self._mode}", NO_TLS_HINT)
         if answer[:1] == YES and answer != YES:  # CVE-2021-23222
-            raise self._no_tls("it sent unencrypted data behind its answer to SSLRequest: somebody may be in between")
+            raise self._nonsense("sent unencrypted data behind its answer: somebody may be in between")
         if answer != YES:  # an error, and nobody knows from whom: not to be shown to the client (CVE-2024-10977)
-            said = "closed the connection" if not answer else "sent something else"
-            raise self._no_tls(f"asked for TLS, it {said}")
+            raise self._nonsense("sent something else" if answer else "closed the connection")
         await self._shake_hands(dialogue)
         return True
 
@@ -231,9 +238,34 @@ class Upstream:
 
     def _failed(self, error: Exception) -> NetworkError:
         if isinstance(error, ssl.SSLCertVerificationError):
-            hint = WRONG_NAME_HINT if "match" in error.verify_message else WRONG_CA_HINT
+            hint = HINTS.get(error.verify_code, WRONG_CA_HINT)
             return self._no_tls(f"its certificate cannot be trusted: {error.verify_message}", hint)
         return self._no_tls(f"the TLS handshake failed: {tls_reason(error)}")
 
+    def _nonsense(self, what: str) -> NetworkError:
+        """No reason to go on in the clear, as libpq sees it, too."""
+        return NetworkError(str(self._settings.upstream), f"asked for TLS, it {what}", HANDSHAKE_HINT)
+
     def _no_tls(self, cause: str, hint: str = HANDSHAKE_HINT) -> NetworkError:
         return _NoTlsError(str(self._settings.upstream), cause, hint)
+
+
+@contextlib.asynccontextmanager
+async def _within(address: Address, seconds: float) -> AsyncIterator[None]:
+    """Whatever the network does in here is told as a NetworkError."""
+    try:
+        async with asyncio.timeout(None if seconds == NEVER else seconds):
+            yield
+    except TimeoutError as error:
+        cause = reason_of(error) if error.errno else f"no answer within {duration_text(seconds)}"
+        raise NetworkError(str(address), cause) from error
+    except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+        raise NetworkError(str(address), reason_of(error)) from error
+
+
+async def _dial(address: Address, dialogue: Dialogue) -> None:
+    loop = asyncio.get_running_loop()
+    if address.is_unix:
+        await loop.create_unix_connection(lambda: dialogue, address.path)
+    else:
+        await loop.create_connection(lambda: dialogue, address.host, address.port)

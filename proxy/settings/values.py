@@ -3,6 +3,7 @@
 Errors are ValueErrors that say what would be right; pydantic passes their text on.
 """
 
+import ipaddress
 import math
 import re
 from decimal import Decimal
@@ -77,7 +78,12 @@ class Address(NamedTuple):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can be at the other end."""
-        return self.is_unix or self.host in ("localhost", "::1") or self.host.startswith("127.")
+        if self.is_unix or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name may lead anywhere
+            return False
 
     @property
     def path(self) -> str:

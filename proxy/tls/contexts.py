@@ -49,7 +49,8 @@ def for_clients(options: ClientTls) -> ssl.SSLContext:
         SettingsError: a file is not what it should be.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER)
-    context.options |= ssl.OP_NO_TICKET  # as Postgres: a session is never resumed
+    # Nobody resumes a session with Postgres. TLS 1.2 keeps its tickets, which cost us nothing: without them OpenSSL
+    # remembers twenty thousand sessions instead.
     context.num_tickets = 0
     _load_own(context, "client_tls", options.cert_file, options.key_file)
     if options.ca_file:
@@ -110,6 +111,8 @@ def _load_own(context: ssl.SSLContext, section: str, cert_file: str | None, key_
             problem = f"{key} is not the key of the certificate in {cert}"
         elif asked:
             problem = f"{key} is protected by a passphrase, and there is nobody to ask; write the key without one"
+        elif error.reason:
+            problem = f"{key} and {cert} are not accepted: {error.reason.replace('_', ' ').lower()}"
         else:
             problem = f"{key} holds no private key; it has to be PEM"
         raise SettingsError([f"{key_option}: {problem}"]) from error
@@ -131,5 +134,6 @@ def _load_authorities(context: ssl.SSLContext, option: str, file: str) -> None:
 def _read(option: str, file: str) -> bytes:
     try:
         return Path(file).read_bytes()
-    except OSError as error:
-        raise SettingsError([f"{option}: {file} cannot be read: {error.strerror}"]) from error
+    except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else "there can be no file of this name"
+        raise SettingsError([f"{option}: {file!r} cannot be read: {reason}"]) from error

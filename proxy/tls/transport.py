@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from proxy.sockets import reason_of
 
 MAX_RECORD: Final = 16_384  # bytes of plain text in a TLS record (RFC 8446, 5.1): the most that one read returns
+PIECE: Final = MAX_RECORD  # bytes to give OpenSSL at a time
 
 Done = Callable[[ssl.SSLError | ConnectionError | None], None]
 
@@ -35,7 +36,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """
 
     __slots__ = (
-        "_behind",
         "_done",
         "_ended",
         "_error",
@@ -68,8 +68,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._done: Done | None = done  # until it has been called: until then there is no plain text
         self._paused = False
-        self._behind = False  # there is more to deliver than was delivered, since reading is paused
-        self._held = b""  # plain text that had to be taken out of the engine before it may be delivered
+        self._held = b""  # plain text that may not be delivered, since reading is paused
         self._silent = False  # the peer has ended its stream
         self._told = False  # the protocol knows
         self._ended = False  # we have ended ours
@@ -85,18 +84,18 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Asyncio: encrypted bytes have come."""
-        self._incoming.write(data)
         if self._done is not None:
+            self._incoming.write(data)
             self._shake_hands()
-        else:
-            self._deliver()
+        elif not self._silent:  # what comes behind the peer's goodbye is for nobody
+            self._deliver(data)
 
     def eof_received(self) -> bool:
         """Asyncio: the peer has ended its stream; whether it has said so before, as it should, makes no difference."""
         if self._done is not None:
             self._finish_handshake(ConnectionError("the connection was closed during the TLS handshake"))
             return False
-        self._incoming.write_eof()
+        self._silent = True  # not for the engine: it would give up writing, too
         self._deliver()
         return True
 
@@ -136,23 +135,31 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if done is not None:
             done(error)
 
-    def _deliver(self) -> None:
-        self._behind = self._paused
-        if self._paused:
-            return
-        data, self._held = self._held + self._decrypt(), b""
-        if data:
-            self._protocol.data_received(data)
+    def _deliver(self, data: bytes = b"") -> None:
+        """Decrypt this, and give the protocol what it may be given."""
+        self._held += self._decrypt(data)
+        if self._held and not self._paused:
+            held, self._held = self._held, b""
+            self._protocol.data_received(held)
         if self._error is not None:
             self._raw.abort()
-        elif self._silent and not self._told:
-            self._behind = self._paused  # paused by what was delivered
-            if not self._paused:
-                self._told = True
-                self._protocol.eof_received()
+        elif self._silent and not self._told and not self._paused:  # what it was given may have made it pause
+            self._told = True
+            if not self._protocol.eof_received():
+                self.close()
 
-    def _decrypt(self) -> bytes:
-        """Everything that has come, which is not more than the transport reads at a time."""
+    def _decrypt(self, data: bytes) -> bytes:
+        """The plain text of what has come; in pieces, since OpenSSL's buffers grow with them and never shrink."""
+        if len(data) <= PIECE:
+            self._incoming.write(data)
+            return self._read()
+        texts = []
+        for start in range(0, len(data), PIECE):
+            self._incoming.write(data[start : start + PIECE])
+            texts.append(self._read())
+        return b"".join(texts)
+
+    def _read(self) -> bytes:
         records: list[bytes] = []
         try:
             while record := self._tls.read(MAX_RECORD):
@@ -160,7 +167,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._silent = True
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        except ssl.SSLZeroReturnError:
             self._silent = True
         except ssl.SSLError as error:
             self._error = error
@@ -178,12 +185,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._ended or not data:
             return
         try:
-            self._tls.write(data)
+            records = self._encrypt(data)
         except ssl.SSLError as error:
             self._error = error
             self._raw.abort()
         else:
-            self._raw.write(self._outgoing.read())
+            self._raw.writelines(records)
+
+    def _encrypt(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """Records, made in pieces for the same reason."""
+        records = []
+        for start in range(0, len(data), PIECE):
+            self._tls.write(data[start : start + PIECE])
+            records.append(self._outgoing.read())
+        return records
 
     def can_write_eof(self) -> bool:
         """Asyncio: whether one direction can be ended while the other goes on."""
@@ -205,7 +220,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return
         self._ended = True
         if self._done is None:
-            self._held += self._decrypt()  # the engine gives up on bytes that it finds behind its own goodbye
+            self._held += self._read()  # the engine gives up on bytes that it finds behind its own goodbye
             with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
         self._flush()
@@ -227,7 +242,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Asyncio: deliver again."""
         self._paused = False
         self._raw.resume_reading()
-        if self._behind or self._held:
+        if self._held or (self._silent and not self._told):
             asyncio.get_running_loop().call_soon(self._deliver)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

@@ -46,6 +46,11 @@ def first_message(data: bytes) -> bytes | None:
     return data[:length] if len(data) >= length else None
 
 
+def answered(data: bytes) -> bool:
+    """Whether the server has said enough to tell whether it rejects the client: only an error has to be whole."""
+    return bool(data) and (data[0] != ERROR_RESPONSE or first_message(data) is not None or len(data) > LONGEST)
+
+
 def rejected(data: bytes) -> bool:
     """Whether the server's first message says that this kind of connection is not for this client."""
     message = first_message(data) or b""
