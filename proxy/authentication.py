@@ -8,6 +8,7 @@ what does.
 import asyncio
 from typing import Final
 
+from proxy.tls.contexts import ClientsContext
 from proxy.tls.transport import certificate_of, engine_of
 from proxy.wire.authentication import AuthenticationGate
 from proxy.wire.messages import PROTOCOL_3_0, PROTOCOL_3_2
@@ -28,16 +29,13 @@ class Authentication:
     Args:
         client, server: its connections.
         startup: the client's startup packet.
-        shown: the certificate that clients of ours see (DER), if any.
     """
 
-    def __init__(
-        self, client: asyncio.Transport, server: asyncio.Transport, startup: StartupMessage, shown: bytes | None
-    ) -> None:
+    def __init__(self, client: asyncio.Transport, server: asyncio.Transport, startup: StartupMessage) -> None:
         self._client_tls = engine_of(client) is not None
         self._server_tls = engine_of(server) is not None
         self._startup = startup
-        same = self._client_tls and self._server_tls and certificate_of(server) == shown
+        same = self._client_tls and self._server_tls and certificate_of(server) == _shown_to(client)
         self._hindered = (self._client_tls or self._server_tls) and not same
         self._gate = AuthenticationGate(HINT, withhold_plus=self._server_tls and not same)
         self._gate.open = not self._hindered and startup.known_protocol
@@ -72,3 +70,10 @@ class Authentication:
             return f"{LEFT}{NO_BINDING}, or {OWN_CERTIFICATE}"
         missing = "upstream_tls" if self._client_tls else "TLS to pgleash"
         return f"{LEFT}{NO_INSISTING}, or have {missing} and {OWN_CERTIFICATE}"
+
+
+def _shown_to(client: asyncio.Transport) -> bytes | None:
+    """The certificate of ours that this client sees (DER)."""
+    engine = engine_of(client)
+    context = None if engine is None else engine.context
+    return context.certificate if isinstance(context, ClientsContext) else None

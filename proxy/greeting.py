@@ -81,8 +81,8 @@ class Greeting(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self._packets.begun and data[:1] == TLS_HANDSHAKE and self._offer(transport) is not None:
-            self._begin_tls(transport, data)
+        if not self._packets.begun and data[:1] == TLS_HANDSHAKE and (context := self._offer(transport)) is not None:
+            self._begin_tls(transport, context, data)
             return
         try:
             packet = self._packets.feed(data)
@@ -100,7 +100,7 @@ class Greeting(asyncio.Protocol):
             self._host.cancel(transport, packet)
 
     def _startup(self, transport: asyncio.Transport, packet: StartupMessage) -> None:
-        if self._host.tls_required and self._offer(transport) is not None:
+        if self._host.tls_required and engine_of(transport) is None and not is_unix(transport):
             self._refuse(transport, replies.TLS_REQUIRED, "this connection has to be encrypted", TLS_REQUIRED_HINT)
             return
         transport.pause_reading()
@@ -116,15 +116,14 @@ class Greeting(asyncio.Protocol):
         return self._host.tls()
 
     def _encryption(self, transport: asyncio.Transport, packet: EncryptionRequest) -> None:
-        if packet.code != SSL_REQUEST_CODE or self._offer(transport) is None:
+        context = self._offer(transport) if packet.code == SSL_REQUEST_CODE else None
+        if context is None:
             transport.write(replies.REFUSE_ENCRYPTION)
         else:
             transport.write(replies.BEGIN_TLS)
-            self._begin_tls(transport)
+            self._begin_tls(transport, context)
 
-    def _begin_tls(self, transport: asyncio.Transport, first: bytes = b"") -> None:
-        context = self._offer(transport)
-        assert context is not None  # noqa: S101 - both callers have looked
+    def _begin_tls(self, transport: asyncio.Transport, context: ssl.SSLContext, first: bytes = b"") -> None:
         direct = bool(first)
         tls = TlsTransport(
             transport, self, context, lambda error: self._encrypted(error, direct=direct), server_side=True

@@ -61,9 +61,9 @@ class Server:
         self._client_cancels = 0
         self._unreachable = Seldom()
         self._dropped = Seldom()
-        self._upstream = Upstream(settings, self._rejected)
+        self._upstream = Upstream(settings, reporter)
         offered = settings.client_tls.mode is not ClientTlsMode.DISABLE
-        self._shown = files.for_clients(settings.client_tls, self._rejected) if offered else None
+        self._shown = files.for_clients(settings.client_tls, reporter) if offered else None
         self._draining = False
         self.addresses: list[Address] = []
         self.sessions: set[Session] = set()
@@ -189,20 +189,12 @@ class Server:
 
     def tls(self) -> ssl.SSLContext | None:
         """What clients that ask for TLS get, or None."""
-        return None if self._shown is None else self._shown.current().context
+        return None if self._shown is None else self._shown.current()
 
     @property
     def tls_required(self) -> bool:
         """Whether clients have to ask for it."""
         return self._settings.client_tls.mode is ClientTlsMode.REQUIRE
-
-    @property
-    def certificate(self) -> bytes | None:
-        """The certificate that clients see (DER), if any."""
-        return None if self._shown is None else self._shown.current().certificate
-
-    def _rejected(self, reason: str) -> None:
-        self._reporter.emit(events.ConfigRejected(reason=reason))
 
     def violated(self, event: events.ProtocolViolation) -> None:
         """Somebody has sent what is not the protocol."""

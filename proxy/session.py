@@ -32,10 +32,6 @@ class Owner(Protocol):
     def over(self, session: "Session") -> None:
         """Both sockets are closed."""
 
-    @property
-    def certificate(self) -> bytes | None:
-        """The certificate that clients see (DER), if any."""
-
     def send_cancel(self, address: Address, packet: bytes) -> None:
         """Send a cancel request, and see that it is sent, even if pgleash stops."""
 
@@ -111,8 +107,9 @@ class Session:
         watch_for_loss(client, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         dialogue = await self._upstream.open(self._startup.packet)
         watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
-        if not self._settings.upstream.is_unix:
-            self.server_address = Address(*peer_of(dialogue.transport))
+        host, port = peer_of(dialogue.transport)
+        if host:  # a Unix socket has none, nor has a server that is gone again
+            self.server_address = Address(host, port)
         self._connecting = None
         if self.ending.stage is Stage.CONNECTING:
             self._relay(client, dialogue)
@@ -143,7 +140,7 @@ class Session:
         if self.tracker.opaque is None:
             self._authentication_deadline()
             self.guard.start()
-        authentication = Authentication(client, dialogue.transport, self._startup, self._owner.certificate)
+        authentication = Authentication(client, dialogue.transport, self._startup)
         self._authentication = authentication
         self.server.forward = client.write if authentication.over else self._authenticate
         self.client.forward = dialogue.transport.write

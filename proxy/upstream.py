@@ -18,6 +18,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
 from proxy.errors import NetworkError
+from proxy.report.events import UpstreamTlsFailed
+from proxy.report.reporter import Reporter
+from proxy.report.seldom import Seldom
 from proxy.settings import NEVER, Address, Settings, UpstreamTlsMode, duration_text
 from proxy.sockets import reason_of
 from proxy.tls import files
@@ -123,18 +126,20 @@ class Upstream:
 
     Args:
         settings: where it is, and how to connect to it.
-        rejected: called with what is wrong when a file of certificates has changed and cannot be used.
+        reporter: is told of certificates that cannot be used, and of sessions that go without TLS for it.
 
     Raises:
         SettingsError: a file of certificates is not what it should be.
     """
 
-    def __init__(self, settings: Settings, rejected: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, reporter: Reporter) -> None:
         self._settings = settings
         self._mode = settings.upstream_tls_mode
         self._attempts = ATTEMPTS.get(self._mode, (True,))
         self._trusts_anybody = self._mode is UpstreamTlsMode.PREFER and settings.upstream_tls.ca_file is None
-        self._contexts = files.for_upstream(settings.upstream_tls, rejected)
+        self._contexts = files.for_upstream(settings.upstream_tls, reporter)
+        self._reporter = reporter
+        self._in_the_clear = Seldom()
 
     async def open(self, startup: bytes) -> Dialogue:
         """Connect, and say this startup packet.
@@ -166,9 +171,10 @@ class Upstream:
                 last = encrypted is self._attempts[-1]
                 try:
                     dialogue = await self._connect(address, packet, encrypted=encrypted, look=look)
-                except _NoTlsError:
+                except _NoTlsError as error:
                     if refused is None and last:
                         raise
+                    self._tell(error)
                     continue
                 if last or not look or not rejected(dialogue.heard):
                     return dialogue
@@ -235,6 +241,13 @@ class Upstream:
         """In TLS 1.3 a server says only behind the handshake that it does not like our certificate, or hangs up."""
         if dialogue.error is not None and not dialogue.heard:
             raise self._failed(dialogue.error)
+
+    def _tell(self, error: NetworkError) -> None:
+        """TLS is there, and this session has to do without it: nobody else will say so."""
+        if sessions := self._in_the_clear.happened(asyncio.get_running_loop().time()):
+            self._reporter.emit(
+                UpstreamTlsFailed(upstream=error.address, reason=error.cause, hint=error.hint, sessions=sessions)
+            )
 
     def _failed(self, error: Exception) -> NetworkError:
         if isinstance(error, ssl.SSLCertVerificationError):

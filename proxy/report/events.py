@@ -228,6 +228,18 @@ class UpstreamUnreachable(Event):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class UpstreamTlsFailed(Event):
+    """TLS with the server did not work, and upstream_tls.mode lets sessions go without it; at most one a second."""
+
+    event = "upstream.tls_failed"
+    level = "warning"
+    upstream: str = key("proxy.upstream")
+    reason: str = key("error.message")
+    hint: str = key("error.hint", "")
+    sessions: int = key("upstream.sessions_in_the_clear")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ChannelBindingRefused(Event):
     """The server kept a client out because of channel binding."""
 

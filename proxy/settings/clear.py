@@ -26,4 +26,6 @@ def in_the_clear(settings: Settings) -> list[str]:
             f"client_tls.mode is disable and {exposed[0]} is open to other machines: clients cannot encrypt; "
             "client_tls.mode: require with cert_file and key_file lets them"
         )
+    if settings.client_tls.cert_file and settings.client_tls.mode is ClientTlsMode.DISABLE:
+        problems.append("client_tls.cert_file has no effect: client_tls.mode is disable; set it to allow or require")
     return problems

@@ -131,7 +131,7 @@ class UpstreamTls(Model):
 
     mode: UpstreamTlsMode = Field(
         UpstreamTlsMode.AUTO,
-        description="libpq's sslmode words; auto is prefer if upstream is on this machine, else require",
+        description="libpq's sslmode words; auto: prefer if upstream is on this machine and no ca_file, else require",
     )
     ca_file: File = Field(
         _default("none"), description="PEM file with the CA of the server, or system; without it nothing is verified"
@@ -213,12 +213,13 @@ class Settings(Model):
 
     @property
     def upstream_tls_mode(self) -> UpstreamTlsMode:
-        """What auto comes to. A Unix socket has no TLS, as in libpq."""
+        """What auto comes to. A Unix socket has no TLS, as in libpq. Who names a CA wants it to be asked."""
         if self.upstream.is_unix:
             return UpstreamTlsMode.DISABLE
         if self.upstream_tls.mode is not UpstreamTlsMode.AUTO:
             return self.upstream_tls.mode
-        return UpstreamTlsMode.PREFER if self.upstream.is_local else UpstreamTlsMode.REQUIRE
+        trusting = self.upstream.is_local and not self.upstream_tls.ca_file
+        return UpstreamTlsMode.PREFER if trusting else UpstreamTlsMode.REQUIRE
 
 
 def as_yaml(settings: Settings) -> str:

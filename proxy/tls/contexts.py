@@ -9,15 +9,27 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from proxy.errors import SettingsError
 from proxy.settings import SYSTEM_CA, ClientTls, ClientTlsMode, Settings, UpstreamTls, UpstreamTlsMode
+
+Context = TypeVar("Context", bound=ssl.SSLContext)
 
 ALPN: Final = "postgresql"  # libpq/pqcomm.h, PG_ALPN_PROTOCOL
 WRONG_KEY: Final = "KEY_VALUES_MISMATCH"  # OpenSSL's X509_R_KEY_VALUES_MISMATCH
 
 _certificate: Final = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class ClientsContext(ssl.SSLContext):
+    """What clients get.
+
+    Attributes:
+        certificate: the certificate that they see (DER).
+    """
+
+    certificate: bytes
 
 
 def check(settings: Settings) -> None:
@@ -42,17 +54,18 @@ def _problems(make: Callable[[], object]) -> list[str]:
     return []
 
 
-def for_clients(options: ClientTls) -> ssl.SSLContext:
+def for_clients(options: ClientTls) -> ClientsContext:
     """What clients get.
 
     Raises:
         SettingsError: a file is not what it should be.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context = _prepared(ClientsContext(ssl.PROTOCOL_TLS_SERVER))
     # Nobody resumes a session with Postgres. TLS 1.2 keeps its tickets, which cost us nothing: without them OpenSSL
     # remembers twenty thousand sessions instead.
     context.num_tickets = 0
     _load_own(context, "client_tls", options.cert_file, options.key_file)
+    context.certificate = _certificate_in(options.cert_file or "")
     if options.ca_file:
         _load_authorities(context, "client_tls.ca_file", options.ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -65,7 +78,7 @@ def for_upstream(options: UpstreamTls) -> ssl.SSLContext:
     Raises:
         SettingsError: a file is not what it should be.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = _prepared(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     context.check_hostname = options.mode is UpstreamTlsMode.VERIFY_FULL
     context.verify_mode = ssl.CERT_REQUIRED if options.ca_file else ssl.CERT_NONE
     if options.ca_file == SYSTEM_CA:
@@ -77,21 +90,16 @@ def for_upstream(options: UpstreamTls) -> ssl.SSLContext:
     return context
 
 
-def own_certificate(options: ClientTls) -> bytes:
-    """The certificate (DER) that clients are shown.
-
-    Raises:
-        SettingsError: the file cannot be read, or holds none.
-    """
-    text = _read("client_tls.cert_file", options.cert_file or "").decode("ascii", "replace")
-    match = _certificate.search(text)
+def _certificate_in(file: str) -> bytes:
+    """The first one, which is a server's own (DER)."""
+    option = "client_tls.cert_file"
+    match = _certificate.search(_read(option, file).decode("ascii", "replace"))
     if match is None:
-        raise SettingsError([f"client_tls.cert_file: {options.cert_file} holds no certificate; it has to be PEM"])
+        raise SettingsError([f"{option}: {file} holds no certificate; it has to be PEM"])
     return ssl.PEM_cert_to_DER_cert(match[0])
 
 
-def _context(protocol: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(protocol)
+def _prepared(context: Context) -> Context:
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # as Postgres's ssl_min_protocol_version
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols([ALPN])

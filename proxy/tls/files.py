@@ -8,26 +8,16 @@ is there already, its key is not), the old ones go on.
 import os
 import ssl
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from proxy.errors import SettingsError
+from proxy.report.events import ConfigRejected
+from proxy.report.reporter import Reporter
 from proxy.settings import SYSTEM_CA, ClientTls, UpstreamTls
 from proxy.tls import contexts
 
 Made = TypeVar("Made")
 Stamp = tuple[int, int, int] | None
-
-
-class Identity(NamedTuple):
-    """What clients are shown.
-
-    Attributes:
-        context: for their connections.
-        certificate: ours (DER): channel binding is possible where the server has the same.
-    """
-
-    context: ssl.SSLContext
-    certificate: bytes
 
 
 class Followed(Generic[Made]):
@@ -36,16 +26,16 @@ class Followed(Generic[Made]):
     Args:
         make: makes it.
         files: the files that it is made from.
-        rejected: called with what is wrong with files that have changed; what was made before goes on.
+        reporter: is told what is wrong with files that have changed; what was made before goes on.
 
     Raises:
         SettingsError: a file is not what it should be.
     """
 
-    def __init__(self, make: Callable[[], Made], files: list[str | None], rejected: Callable[[str], None]) -> None:
+    def __init__(self, make: Callable[[], Made], files: list[str | None], reporter: Reporter) -> None:
         self._make = make
         self._files = [file for file in files if file and file != SYSTEM_CA]
-        self._rejected = rejected
+        self._reporter = reporter
         self._stamps = self._look()
         self._made = make()
 
@@ -57,7 +47,7 @@ class Followed(Generic[Made]):
             try:
                 self._made = self._make()
             except SettingsError as error:
-                self._rejected(str(error))
+                self._reporter.emit(ConfigRejected(reason=str(error)))
         return self._made
 
     def _look(self) -> list[Stamp]:
@@ -72,24 +62,21 @@ def _stamp(file: str) -> Stamp:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def for_clients(options: ClientTls, rejected: Callable[[str], None]) -> Followed[Identity]:
-    """What clients are shown, by its files.
-
-    Raises:
-        SettingsError: a file is not what it should be.
-    """
-
-    def make() -> Identity:
-        return Identity(contexts.for_clients(options), contexts.own_certificate(options))
-
-    return Followed(make, [options.cert_file, options.key_file, options.ca_file], rejected)
-
-
-def for_upstream(options: UpstreamTls, rejected: Callable[[str], None]) -> Followed[ssl.SSLContext]:
-    """What the server is shown, by its files.
+def for_clients(options: ClientTls, reporter: Reporter) -> Followed[contexts.ClientsContext]:
+    """What clients get, by its files.
 
     Raises:
         SettingsError: a file is not what it should be.
     """
     files = [options.cert_file, options.key_file, options.ca_file]
-    return Followed(lambda: contexts.for_upstream(options), files, rejected)
+    return Followed(lambda: contexts.for_clients(options), files, reporter)
+
+
+def for_upstream(options: UpstreamTls, reporter: Reporter) -> Followed[ssl.SSLContext]:
+    """What the server gets, by its files.
+
+    Raises:
+        SettingsError: a file is not what it should be.
+    """
+    files = [options.cert_file, options.key_file, options.ca_file]
+    return Followed(lambda: contexts.for_upstream(options), files, reporter)

@@ -17,6 +17,7 @@ from typing import Any, Final, cast
 from proxy.sockets import reason_of
 
 MAX_RECORD: Final = 16_384  # bytes of plain text in a TLS record (RFC 8446, 5.1): the most that one read returns
+MUCH: Final = 1_000_000  # bytes that wait for the peer; back-pressure keeps honest ones far below
 PIECE: Final = MAX_RECORD  # bytes to give OpenSSL at a time
 
 Done = Callable[[ssl.SSLError | ConnectionError | None], None]
@@ -175,8 +176,11 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return records[0] if len(records) == 1 else b"".join(records)
 
     def _flush(self) -> None:
+        """Send what the engine has to say by itself. A peer that makes it say much and does not listen is cut off."""
         if self._outgoing.pending and not self._raw.is_closing():
             self._raw.write(self._outgoing.read())
+            if self._raw.get_write_buffer_size() > MUCH:
+                self._raw.abort()
 
     # A transport: its bytes are plain.
 
