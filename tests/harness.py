@@ -58,13 +58,13 @@ class Recorder:
 
 
 class Proxy:
-    """A running proxy."""
+    """A running proxy; in a loop of its own, unless it is given another one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.recorder = Recorder()
         self.reporter = Reporter(self.recorder)
         self.settings = settings
-        self._loop = uvloop.new_event_loop()
+        self._loop = loop or uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy")
         self._server: Server | None = None
 

@@ -295,6 +295,23 @@ def echo(connection: socket.socket) -> None:
         connection.sendall(data)
 
 
+def speaks(*turns: bytes) -> Callable[[socket.socket], None]:
+    """The first turn answers the startup packet, each other one whatever comes next; cancels are not answered."""
+
+    def talk(connection: socket.socket) -> None:
+        if CANCEL_REQUEST_CODE.to_bytes(4, "big") in read_startup(connection):
+            return
+        connection.sendall(turns[0])
+        for turn in turns[1:]:
+            if not connection.recv(65_536):
+                return
+            connection.sendall(turn)
+        while connection.recv(65_536):
+            pass
+
+    return talk
+
+
 def never_answers(connection: socket.socket) -> None:
     """Begin a session, and then let both the client and whoever cancels wait for ever."""
     if CANCEL_REQUEST_CODE.to_bytes(4, "big") not in read_startup(connection):
