@@ -149,11 +149,13 @@ def compare(
     assert received[0] == received[1], f"seed {seed}"
 
 
+@pytest.mark.protocol(22)
 def test_a_transcript_with_copies(postgres: Postgres, judge: psycopg.Connection, start_cut: StartCut) -> None:
     for seed in range(3):
         compare(judge, postgres.dsn(), start_cut(seed), seed, lambda script: say(script, COPIES))
 
 
+@pytest.mark.protocol(22)
 def test_random_sessions(postgres: Postgres, judge: psycopg.Connection, start_cut: StartCut) -> None:
     cut = start_cut(3)
     for seed in SEEDS:

@@ -85,6 +85,7 @@ WAYS = {
 }
 
 
+@pytest.mark.protocol(14, 15, 16, 27)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hold_is_flagged_and_terminated_in_time(postgres: Postgres, start_proxy: StartProxy, way: str) -> None:
     hold, kind, last = WAYS[way]
@@ -131,6 +132,7 @@ def test_psycopg_names_the_timeout(postgres: Postgres, start_proxy: StartProxy, 
             connection.execute("SELECT 1")
 
 
+@pytest.mark.protocol(15)
 def test_a_prepare_without_sync_is_flagged_and_never_terminated(postgres: Postgres, start_proxy: StartProxy) -> None:
     """What asyncpg's prepare() leaves for as long as it likes (PROTOCOL 15)."""
     proxy = start_proxy(flag_after="100ms", terminate_after="200ms")

@@ -31,6 +31,7 @@ def test_a_busy_transaction_and_a_long_statement(postgres: Postgres, proxy: Prox
         connection.execute("SELECT pg_sleep(3)")  # ten times the limit
 
 
+@pytest.mark.protocol(26, "timers on the wrong clock")
 def test_a_statement_longer_than_the_limit_and_then_a_short_pause(postgres: Postgres, start_proxy: StartProxy) -> None:
     """`begin; pg_sleep(2 limits); half a limit; select`, a hundred times, in ten clients (PROTOCOL 26)."""
     proxy = start_proxy(flag_after="1s", terminate_after="2s")
@@ -54,6 +55,7 @@ def test_a_pipeline(postgres: Postgres, proxy: Proxy) -> None:
         assert [result.fetchone() for result in results][-1] == ("", 199)
 
 
+@pytest.mark.protocol(26)
 def test_a_copy_that_flows_in_both_directions(postgres: Postgres, proxy: Proxy) -> None:
     with psycopg.connect(dsn(proxy, postgres)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE copied (a int)")
@@ -65,6 +67,7 @@ def test_a_copy_that_flows_in_both_directions(postgres: Postgres, proxy: Proxy) 
             assert len(list(copy.rows())) == 10
 
 
+@pytest.mark.protocol(26)
 def test_a_result_that_is_read_slowly(postgres: Postgres, proxy: Proxy) -> None:
     with psycopg.connect(dsn(proxy, postgres)) as connection, connection.cursor() as cursor:
         rows = cursor.stream("SELECT repeat('x', 100000) FROM generate_series(1, 400)")
@@ -73,6 +76,7 @@ def test_a_result_that_is_read_slowly(postgres: Postgres, proxy: Proxy) -> None:
                 time.sleep(0.02)
 
 
+@pytest.mark.protocol(17, "a notification that an idle client does not get")
 def test_listen_and_a_pool_of_idle_connections(postgres: Postgres, proxy: Proxy) -> None:
     connections = [psycopg.connect(dsn(proxy, postgres), autocommit=True) for _ in range(10)]
     listener = connections[0]

@@ -220,6 +220,7 @@ def judge(postgres: Postgres) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@pytest.mark.protocol(12, 13, 14, 15, 16, 18, 19, 20)
 @pytest.mark.parametrize("batch", BATCHES[18])
 def test_what_we_believe_of_random_sessions_is_what_the_server_says(
     postgres: Postgres, start_proxy: StartProxy, judge: psycopg.Connection, batch: int

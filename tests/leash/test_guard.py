@@ -59,6 +59,7 @@ def test_one_leak_one_id_however_many_holds() -> None:
     assert len({event.leak.id for event in flagged}) == 2
 
 
+@pytest.mark.protocol(26, "timers on the wrong clock")
 def test_a_statement_longer_than_the_limit_and_then_a_short_pause_is_no_leak() -> None:
     session = FakeSession(flag_after=1.0)
     for _ in range(100):
@@ -98,6 +99,7 @@ def test_without_limits_there_are_no_deadlines() -> None:
     assert session.loop.pending == 0
 
 
+@pytest.mark.protocol(28)
 def test_what_has_arrived_is_read_before_a_late_loop_judges(  # 28
 ) -> None:
     session = FakeSession(flag_after=1.0, terminate_after=2.0)
@@ -108,6 +110,7 @@ def test_what_has_arrived_is_read_before_a_late_loop_judges(  # 28
     assert session.names() == []
 
 
+@pytest.mark.protocol(26)
 def test_the_clock_starts_when_the_message_has_left_for_the_client() -> None:  # 26
     session = FakeSession(flag_after=1.0)
     session.begin()
@@ -121,6 +124,7 @@ def test_the_clock_starts_when_the_message_has_left_for_the_client() -> None:  #
     assert session.last().leak.hold == "idle_in_transaction"
 
 
+@pytest.mark.protocol(26)
 def test_a_client_that_reads_slowly_is_not_a_client_that_has_stopped() -> None:  # 26
     session = FakeSession(flag_after=1.0)
     session.client(m.query("SELECT 1"))
@@ -158,6 +162,7 @@ def test_unread_results_end_by_reading_on() -> None:
     assert (session.last().outcome, session.last().resumed_with) == ("commit", "")
 
 
+@pytest.mark.protocol(26)
 def test_while_the_server_does_not_take_what_is_sent_it_is_not_the_clients_turn() -> None:  # 26
     session = FakeSession(flag_after=1.0)
     session.client(m.query("COPY t FROM STDIN"))
@@ -174,6 +179,7 @@ def test_while_the_server_does_not_take_what_is_sent_it_is_not_the_clients_turn(
     assert session.last().leak.hold == "stalled_copy"
 
 
+@pytest.mark.protocol(26)
 def test_a_copy_that_flows_is_no_leak() -> None:
     session = FakeSession(flag_after=1.0)
     session.client(m.query("COPY t FROM STDIN"))
@@ -308,6 +314,7 @@ def test_a_buffer_for_the_server_that_empties_without_a_call_is_noticed() -> Non
     assert session.names() == ["leak.flagged"]
 
 
+@pytest.mark.protocol(14)
 def test_while_it_is_not_certain_what_is_due_a_leak_is_flagged_and_not_terminated() -> None:  # 14
     session = FakeSession(flag_after=1.0, terminate_after=2.0)
     session.begin()

@@ -38,6 +38,7 @@ def test_a_verdict(view: View, limits: Limits, now: float, action: Action, wake:
     assert (verdict.action, verdict.wake) == (action, wake)
 
 
+@pytest.mark.protocol(26, "timers on the wrong clock")
 def test_the_hold_and_the_age_have_clocks_of_their_own() -> None:
     both = Limits(flag_after=10.0, terminate_transaction_after=50.0)
     assert judge(View(idle(45.0), 0.0), both, 50.0).by_age

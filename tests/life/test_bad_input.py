@@ -123,6 +123,7 @@ def test_an_upstream_that_does_not_accept_is_given_up(start_proxy: StartProxy) -
         assert told["M"].endswith(": no answer within 300ms")
 
 
+@pytest.mark.protocol(24)
 def test_a_client_that_leaves_while_we_connect_leaves_nothing(start_proxy: StartProxy) -> None:
     with full_queue() as upstream:
         proxy = start_proxy(upstream=upstream, connect_timeout="400ms")
@@ -161,6 +162,7 @@ def test_a_session_that_has_begun_is_not_given_up(start_trusting: StartProxy) ->
         client.query("SELECT 1")
 
 
+@pytest.mark.protocol(10)
 def test_the_servers_own_refusal_arrives_whole_and_once(postgres: Postgres, start_proxy: StartProxy) -> None:
     proxy = start_proxy()
     with pytest.raises(psycopg.OperationalError, match="password authentication failed") as told:
@@ -188,6 +190,7 @@ NOT_POSTGRES = {
 }
 
 
+@pytest.mark.protocol(2, 7)
 @pytest.mark.parametrize("kind", NOT_POSTGRES)
 def test_what_is_not_the_protocol_is_told_so_and_closed(start_trusting: StartProxy, kind: str) -> None:
     sent, reason = NOT_POSTGRES[kind]
@@ -202,6 +205,7 @@ def test_what_is_not_the_protocol_is_told_so_and_closed(start_trusting: StartPro
     connected(proxy.address).close()
 
 
+@pytest.mark.protocol(1)
 @pytest.mark.parametrize("request_code", [SSL_REQUEST_CODE, GSSENC_REQUEST_CODE])
 def test_encryption_is_asked_for_once(start_trusting: StartProxy, request_code: int) -> None:
     proxy = start_trusting()
@@ -211,6 +215,7 @@ def test_encryption_is_asked_for_once(start_trusting: StartProxy, request_code: 
         assert client.refused()["C"] == "08P01"
 
 
+@pytest.mark.protocol(1)
 @pytest.mark.parametrize("asked", [(SSL, GSSENC), (GSSENC, SSL), (SSL,), (GSSENC,), ()], ids=len)
 def test_a_session_begins_after_encryption_was_refused(start_trusting: StartProxy, asked: tuple[bytes, ...]) -> None:
     proxy = start_trusting()
@@ -222,6 +227,7 @@ def test_a_session_begins_after_encryption_was_refused(start_trusting: StartProx
         assert [message.kind for message in client.query("SELECT 1")] == ["T", "D", "C", "Z"]
 
 
+@pytest.mark.protocol(7)
 def test_first_packets_may_come_byte_by_byte(start_trusting: StartProxy) -> None:
     proxy = start_trusting()
     with PlainClient(proxy.address) as client:
@@ -234,6 +240,7 @@ def test_first_packets_may_come_byte_by_byte(start_trusting: StartProxy) -> None
         client.query("SELECT 1")
 
 
+@pytest.mark.protocol(7)
 def test_what_comes_with_the_startup_packet_is_not_lost(start_trusting: StartProxy) -> None:
     proxy = start_trusting()
     with PlainClient(proxy.address, STARTUP + m.query("BEGIN") + m.query("SELECT 1")) as client:
@@ -242,6 +249,7 @@ def test_what_comes_with_the_startup_packet_is_not_lost(start_trusting: StartPro
         assert "D" in {message.kind for message in client.receive_until("Z")}
 
 
+@pytest.mark.protocol(7)
 def test_a_startup_packet_that_drips_is_closed_in_time(start_trusting: StartProxy) -> None:
     proxy = start_trusting(startup_timeout="300ms")
     began = now()
@@ -283,6 +291,7 @@ def asleep(client: PlainClient, judge: psycopg.Connection) -> None:
     until(lambda: judge.execute(waits, [client.backend_pid]).fetchone() == ("PgSleep",), what="it does not sleep")
 
 
+@pytest.mark.protocol(5, "a cancel request for somebody else")
 def test_a_cancel_request_stops_the_session_that_is_meant_and_is_never_answered(
     trusting: Postgres, start_trusting: StartProxy
 ) -> None:
@@ -300,6 +309,7 @@ def test_a_cancel_request_stops_the_session_that_is_meant_and_is_never_answered(
     assert proxy.recorder.of(ProtocolViolation) == []
 
 
+@pytest.mark.protocol(5, "a cancel request for somebody else")
 def test_a_cancel_request_with_a_wrong_key_hurts_nobody(trusting: Postgres, start_trusting: StartProxy) -> None:
     proxy = start_trusting()
     with connected(proxy.address) as client, trusting.connect() as judge:
@@ -329,6 +339,7 @@ def test_libpq_can_cancel(postgres: Postgres, start_proxy: StartProxy) -> None:
         connection.execute("SELECT 1")
 
 
+@pytest.mark.protocol(5)
 def test_a_cancel_request_of_another_proxys_session_goes_to_the_server_as_it_came(start_proxy: StartProxy) -> None:
     packets: list[bytes] = []
 
@@ -377,6 +388,7 @@ def test_one_session_too_many_is_refused_and_the_next_one_is_not(start_trusting:
         connected(proxy.address).close()
 
 
+@pytest.mark.protocol(5)
 def test_a_cancel_request_is_heard_when_there_is_no_room_for_a_session(
     trusting: Postgres, start_trusting: StartProxy
 ) -> None:
@@ -399,6 +411,7 @@ def knock(address: Address, times: int) -> None:
         assert last.byte() == b"N"
 
 
+@pytest.mark.protocol(11)
 def test_ten_thousand_health_checks_leave_no_line_and_no_memory(trusting: Postgres) -> None:
     with serve(trusting, log__level="info") as program:
         knock(program.address, 1000)
@@ -414,6 +427,7 @@ def test_ten_thousand_health_checks_leave_no_line_and_no_memory(trusting: Postgr
     assert program.errors == []
 
 
+@pytest.mark.protocol("a listener that spins")
 def test_more_clients_than_descriptors_do_not_end_the_listener(trusting: Postgres) -> None:
     """Nor make it spin, nor fill the log (pgbouncer 654)."""
     if not hasattr(psutil.Process, "rlimit"):
@@ -451,6 +465,7 @@ def holds_unflagged(client: RawClient, proxy: Proxy) -> None:
     proxy.settle()
 
 
+@pytest.mark.protocol(9)
 def test_a_replication_session_is_relayed_and_never_flagged(postgres: Postgres, start_proxy: StartProxy) -> None:
     proxy = start_proxy(flag_after="50ms", terminate_after="100ms", flag_transaction_after="50ms")
     with RawClient(dsn(proxy, postgres, replication="database")) as client:
@@ -458,6 +473,7 @@ def test_a_replication_session_is_relayed_and_never_flagged(postgres: Postgres, 
         holds_unflagged(client, proxy)
 
 
+@pytest.mark.protocol(6, "a second NegotiateProtocolVersion")
 def test_a_minor_version_that_the_server_talks_down_to_one_we_know_is_judged(start_trusting: StartProxy) -> None:
     proxy = start_trusting(flag_after="50ms")
     with PlainClient(proxy.address) as client:
@@ -468,6 +484,7 @@ def test_a_minor_version_that_the_server_talks_down_to_one_we_know_is_judged(sta
         proxy.recorder.wait(LeakFlagged)
 
 
+@pytest.mark.protocol(6)
 @pytest.mark.parametrize("settled", [b"", m.message("v", struct.pack("!ii", 3 << 16 | 9998, 0))])
 def test_a_minor_version_that_nobody_knows_yet_is_relayed_and_never_judged(
     start_proxy: StartProxy, settled: bytes
@@ -498,6 +515,7 @@ def test_another_major_version_is_for_the_server_to_refuse(start_trusting: Start
     proxy.settle(timeout=5.0)
 
 
+@pytest.mark.protocol(23)
 def test_garbage_reaches_the_server_whose_answer_reaches_the_client(start_trusting: StartProxy) -> None:
     proxy = start_trusting(flag_after="100ms")
     with connected(proxy.address) as client:
@@ -513,6 +531,7 @@ def test_garbage_reaches_the_server_whose_answer_reaches_the_client(start_trusti
     proxy.settle()
 
 
+@pytest.mark.protocol(23)
 def test_a_session_that_is_not_understood_is_relayed_for_ever(start_proxy: StartProxy) -> None:
     garbage = b"\x00" + random.Random(1).randbytes(300_000)  # noqa: S311 - the same every time
     with FakeServer(echo) as server:
@@ -543,6 +562,7 @@ def test_a_server_that_is_none_is_relayed_too(start_proxy: StartProxy) -> None:
         proxy.settle(timeout=5.0)
 
 
+@pytest.mark.protocol(11)
 @pytest.mark.parametrize("kind", ["a health check", "half a packet"])
 def test_a_client_that_leaves_before_it_asked_for_anything_is_not_logged(start_trusting: StartProxy, kind: str) -> None:
     proxy = start_trusting()

@@ -260,6 +260,7 @@ def test_each_line_says_where_it_comes_from() -> None:
 # serve: the end.
 
 
+@pytest.mark.protocol("a stop that cuts, or that never ends")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_idle_sessions_are_told_and_the_program_ends_at_once(trusting: Postgres, number: signal.Signals) -> None:
     with serve(trusting) as program:
@@ -283,6 +284,7 @@ def test_idle_sessions_are_told_and_the_program_ends_at_once(trusting: Postgres,
     assert program.errors == []
 
 
+@pytest.mark.protocol("a stop that cuts, or that never ends")
 def test_an_open_transaction_may_finish_first(trusting: Postgres) -> None:
     with serve(trusting) as program, through(program.address) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS finished (a int)")
@@ -300,6 +302,7 @@ def test_an_open_transaction_may_finish_first(trusting: Postgres) -> None:
     assert program.wait("proxy.stopped")["proxy.sessions_cut"] == 0
 
 
+@pytest.mark.protocol("a stop that cuts, or that never ends")
 def test_a_drain_that_takes_too_long_cuts(trusting: Postgres) -> None:
     with serve(trusting, drain_timeout="300ms") as program, through(program.address) as connection:
         pid = connection.execute("SELECT pg_backend_pid()").fetchone()

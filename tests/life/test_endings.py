@@ -150,6 +150,7 @@ def rest_of(within: float, began: float) -> float:
     return max(within - (now() - began), 0.0)
 
 
+@pytest.mark.protocol(24, 27, "a server connection that outlives its client")
 @pytest.mark.parametrize("leave", LEAVES, ids=name)
 def test_clients_that_leave_take_everything_with_them(
     judge: psycopg.Connection, start_trusting: StartProxy, leave: Leave
@@ -245,6 +246,7 @@ def test_an_abandoned_statement_runs_on_where_that_is_asked_for(
 # The server ends it.
 
 
+@pytest.mark.protocol(21, "a FATAL that is masked")
 @pytest.mark.parametrize("state", [idle, in_transaction, running, stalled, copy_in], ids=name)
 def test_the_servers_last_words_arrive_once(
     judge: psycopg.Connection, start_trusting: StartProxy, state: State
@@ -261,6 +263,7 @@ def test_the_servers_last_words_arrive_once(
     assert proxy.recorder.of(LeakAbandoned) == []
 
 
+@pytest.mark.protocol(21)
 def test_all_that_the_server_has_sent_arrives_before_the_end(start_trusting: StartProxy) -> None:
     """Also to a client that reads late: the server has gone, the rows lie in our buffer and in the kernel's."""
     proxy = start_trusting()
@@ -275,6 +278,7 @@ def test_all_that_the_server_has_sent_arrives_before_the_end(start_trusting: Sta
     proxy.settle(timeout=SESSION_GONE)
 
 
+@pytest.mark.protocol(21)
 def test_a_backend_that_is_killed_is_the_end_of_the_stream(start_proxy: StartProxy) -> None:
     with trusting_postgres() as server:
         proxy = start_proxy(upstream=f"{server.host}:{server.port}", flag_after=FLAG)
@@ -289,6 +293,7 @@ def test_a_backend_that_is_killed_is_the_end_of_the_stream(start_proxy: StartPro
         server.kill()  # it is busy recovering, and would take its time to stop
 
 
+@pytest.mark.protocol(21)
 def test_a_server_that_is_killed_is_the_end_of_the_stream(start_proxy: StartProxy) -> None:
     with trusting_postgres() as server:
         proxy = start_proxy(upstream=f"{server.host}:{server.port}", flag_after="never")
@@ -516,6 +521,7 @@ def come_and_go(proxy: Proxy, number: int) -> None:
         (goodbye, eof, reset, terminate)[number % 4](client)
 
 
+@pytest.mark.protocol(24, "a server connection that outlives its client")
 def test_five_hundred_sessions_leave_no_task_no_descriptor_and_no_session(start_trusting: StartProxy) -> None:
     proxy = start_trusting()
     come_and_go(proxy, 0)

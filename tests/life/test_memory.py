@@ -29,6 +29,7 @@ def program(trusting: Postgres) -> Iterator[Program]:
         yield program
 
 
+@pytest.mark.protocol(22, 25, "memory for a reader that is slow")
 def test_a_gigabyte_from_the_server_to_a_reader_that_pauses(program: Program) -> None:
     with connected(program.address) as client:
         download(client, 20)
@@ -39,6 +40,7 @@ def test_a_gigabyte_from_the_server_to_a_reader_that_pauses(program: Program) ->
         assert now() - began < 15
 
 
+@pytest.mark.protocol(22, 25)
 def test_a_gigabyte_from_a_client_to_the_server(program: Program) -> None:
     with connected(program.address) as client:
         client.query("CREATE TEMP TABLE taken (a text)")
@@ -72,6 +74,7 @@ def push(client: PlainClient) -> int:
     return sent
 
 
+@pytest.mark.protocol(25)
 def test_a_server_that_stops_reading_stops_the_client(program: Program) -> None:
     with connected(program.address) as client:
         client.query("CREATE TEMP TABLE taken (a text)")
@@ -91,6 +94,7 @@ def test_a_server_that_stops_reading_stops_the_client(program: Program) -> None:
         assert memory.taken < ALLOWED
 
 
+@pytest.mark.protocol(25, 27, "memory for a reader that is slow")
 def test_a_client_that_stops_reading_stops_the_server(trusting: Postgres, program: Program) -> None:
     with trusting.connect() as judge, connected(program.address) as client:
         download(client, 20)

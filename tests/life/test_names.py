@@ -1,6 +1,7 @@
 """Where connections and cancel requests go, and when: the server's name is resolved for each session anew."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ from proxy.wire.messages import CANCEL_REQUEST_CODE, SSL_REQUEST_CODE
 from tests import messages as m
 from tests.conftest import StartProxy
 from tests.harness import Proxy, settings_for, until
-from tests.life.support import FakeServer, PlainClient, connected, never_answers, read_startup
+from tests.life.support import FakeServer, PlainClient, connected, exactly, never_answers, read_startup
 from tests.life.test_endings import waits_for
 from tests.rawclient import fields, now
 
@@ -115,6 +116,32 @@ def test_a_cancel_request_while_its_session_still_connects_harms_nobody(resolver
         assert server.cancels == [PID.to_bytes(4, "big") + KEY]
         client.logged_in()
         until(lambda: server.rest == m.query("SELECT 'early'"), what="it did not arrive")
+
+
+@pytest.mark.protocol(7, 27)
+def test_what_is_sent_while_the_server_does_not_accept_yet_stays_behind_the_startup_packet(
+    start_proxy: StartProxy,
+) -> None:
+    """A client that is not paused would be forwarded to nobody; in uvloop, not every way of pausing pauses."""
+    with socket.socket() as server, contextlib.ExitStack() as others:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        server.settimeout(10)
+        for _ in range(2):  # they fill the queue; the kernel lets the next one try again after a second
+            other = others.enter_context(socket.socket())
+            other.setblocking(False)  # noqa: FBT003 - its only argument
+            other.connect_ex(server.getsockname())
+        proxy = start_proxy(upstream=f"127.0.0.1:{server.getsockname()[1]}")
+        with PlainClient(proxy.address, STARTUP + m.query("SELECT 1")) as client:
+            until(lambda: proxy.ask(lambda: len(proxy.server.sessions)) == 1)
+            for _ in range(100):
+                client.send(m.query("SELECT 2"))
+            for _ in range(2):
+                server.accept()[0].close()
+            session, _ = server.accept()
+            with session:
+                whole = STARTUP + m.query("SELECT 1") + m.query("SELECT 2") * 100
+                assert exactly(session, len(whole)) == whole
 
 
 @pytest.mark.protocol(24)

@@ -51,6 +51,7 @@ def test_messages_in_any_order_never_raise(messages: list[tuple[bool, str, bytes
         tracker.hold()
 
 
+@pytest.mark.protocol(22)
 @given(st.lists(st.tuples(st.sampled_from("abz"), st.binary(max_size=30)), max_size=10), st.data())
 def test_the_scanner_announces_the_same_however_the_stream_is_cut(
     messages: list[tuple[str, bytes]], data: st.DataObject
@@ -66,6 +67,7 @@ def test_the_scanner_announces_the_same_however_the_stream_is_cut(
     assert scanner.at_boundary
 
 
+@pytest.mark.protocol(22)
 def test_a_message_of_a_gigabyte_is_a_number() -> None:
     scanner = Scanner(capture_limits({ord("D"): SKIP, ord("Q"): 8}), lambda _kind, _body: None)
     scanner.feed(b"D" + (1 << 30).to_bytes(4, "big"))
@@ -76,6 +78,7 @@ def test_a_message_of_a_gigabyte_is_a_number() -> None:
     assert scanner.at_boundary
 
 
+@pytest.mark.protocol(12)
 def test_a_pipeline_of_thousands_is_a_few_runs() -> None:
     due = Outstanding()
     for _ in range(100_000):

@@ -14,6 +14,7 @@ def feed_bytewise(data: bytes) -> Packet | None:
     return packets.feed(data[-1:])
 
 
+@pytest.mark.protocol(7, 8)
 @pytest.mark.parametrize("feed", [lambda data: FirstPackets().feed(data), feed_bytewise])
 def test_a_startup_message_however_it_is_cut(feed: object) -> None:
     assert callable(feed)
@@ -25,6 +26,7 @@ def test_a_startup_message_however_it_is_cut(feed: object) -> None:
     assert not packet.is_replication
 
 
+@pytest.mark.protocol(1)
 def test_both_encryption_requests_then_startup() -> None:
     packets = FirstPackets()
     assert isinstance(packets.feed(m.ssl_request()), EncryptionRequest)
@@ -33,12 +35,14 @@ def test_both_encryption_requests_then_startup() -> None:
     assert packets.rest == b"more"
 
 
+@pytest.mark.protocol(5)
 def test_a_cancel_request() -> None:
     packet = FirstPackets().feed(m.cancel_request(7, b"\x01" * 32))
     assert isinstance(packet, CancelRequest)
     assert packet.key == b"\0\0\0\x07" + b"\x01" * 32
 
 
+@pytest.mark.protocol(9)
 @pytest.mark.parametrize("value", ["true", "1", "on", "yes", "database", "TRUE"])
 def test_replication_is_recognized(value: str) -> None:
     packet = FirstPackets().feed(m.startup(user="u", replication=value))
@@ -46,12 +50,22 @@ def test_replication_is_recognized(value: str) -> None:
     assert packet.is_replication
 
 
+@pytest.mark.protocol(9)
+@pytest.mark.parametrize("value", ["false", "0", "off", "no", "OFF"])
+def test_no_replication_is_recognized_too(value: str) -> None:
+    packet = FirstPackets().feed(m.startup(user="u", replication=value))
+    assert isinstance(packet, StartupMessage)
+    assert not packet.is_replication
+
+
+@pytest.mark.protocol(6)
 def test_a_protocol_of_tomorrow_is_not_known() -> None:
     packet = FirstPackets().feed(m.startup(protocol=3 << 16 | 99, user="u"))
     assert isinstance(packet, StartupMessage)
     assert not packet.known_protocol
 
 
+@pytest.mark.protocol(8)
 def test_what_is_odd_in_parameters_is_for_the_server() -> None:
     packet = FirstPackets().feed(m.startup()[:4] + b"\0\3\0\0" + m.startup()[8:])
     assert isinstance(packet, StartupMessage)
@@ -60,6 +74,7 @@ def test_what_is_odd_in_parameters_is_for_the_server() -> None:
     assert isinstance(packet, StartupMessage)
 
 
+@pytest.mark.protocol(2, 7)
 @pytest.mark.parametrize(
     ("data", "what"),
     [
@@ -79,6 +94,7 @@ def test_what_is_not_the_protocol(data: bytes, what: str) -> None:
         FirstPackets().feed(data)
 
 
+@pytest.mark.protocol(1)
 def test_encryption_asked_for_twice() -> None:
     packets = FirstPackets()
     packets.feed(m.ssl_request())

@@ -396,12 +396,14 @@ TRANSCRIPTS: dict[str, list[Step]] = {
 }
 
 
+@pytest.mark.protocol(10, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 def test_transcript(name: str) -> None:
     for cut in cuts(TRANSCRIPTS[name]):
         play(TRANSCRIPTS[name], cut)
 
 
+@pytest.mark.protocol(14)
 def test_a_copy_that_failed_is_uncertain_until_the_next_answer() -> None:
     failed = TRANSCRIPTS["a COPY in a series that fails: one ReadyForQuery (14)"]
     assert not play(failed[:9], Cut()).flow.due.certain
@@ -421,6 +423,7 @@ def test_who_and_which_backend() -> None:
     assert tracker.flow.cancel_key == b"\x01\x02\x03\x04"
 
 
+@pytest.mark.protocol(15)
 def test_only_a_prepare_can_be_told_from_a_statement() -> None:
     assert play(TRANSCRIPTS["asyncpg's prepare (15)"], Cut()).flow.only_parsed
     assert not play(TRANSCRIPTS["Flush without Sync inside a block (15)"], Cut()).flow.only_parsed
