@@ -480,7 +480,7 @@ def refused_copy(script: Script) -> None:
 
 
 def refused_copy_in_a_series(script: Script) -> None:
-    """The Sync behind it is answered: it was not read in copy mode (PROTOCOL 14)."""
+    """The Sync behind it is answered: it was not read in copy mode (docs/protocol.md, 14)."""
     script.send_and_take_ready(run_copy(REFUSED), m.SYNC)
     if script.random.random() < 0.5:
         script.send(m.copy_data(), m.COPY_DONE, m.SYNC)

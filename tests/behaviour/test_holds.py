@@ -134,7 +134,7 @@ def test_psycopg_names_the_timeout(postgres: Postgres, start_proxy: StartProxy, 
 
 @pytest.mark.protocol(15)
 def test_a_prepare_without_sync_is_flagged_and_never_terminated(postgres: Postgres, start_proxy: StartProxy) -> None:
-    """What asyncpg's prepare() leaves for as long as it likes (PROTOCOL 15)."""
+    """What asyncpg's prepare() leaves for as long as it likes (docs/protocol.md, 15)."""
     proxy = start_proxy(flag_after="100ms", terminate_after="200ms")
     with RawClient(dsn(proxy, postgres)) as client:
         client.send(m.parse("SELECT 1", "p") + m.describe("p") + m.FLUSH)

@@ -38,7 +38,7 @@ def test_a_client_that_has_said_its_last_and_does_not_read_costs_no_memory(
 def test_a_client_that_breaks_the_connection_while_the_server_does_not_listen(
     postgres: Postgres, start_proxy: StartProxy
 ) -> None:
-    """We do not read from such a client either, so nobody tells us (PROTOCOL 24)."""
+    """We do not read from such a client either, so nobody tells us (docs/protocol.md, 24)."""
     proxy = start_proxy()
     with postgres.connect() as judge:
         client = RawClient(dsn(proxy, postgres))

@@ -638,6 +638,7 @@ SYNC: Final[list[Script]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.protocol(13, 16, 17, 19, "pipelines with errors")
 @pytest.mark.parametrize("script", SYNC, ids=lambda script: script.__name__)
 def test_psycopg_sees_the_same(postgres: Postgres, proxy: Proxy, script: Script) -> None:
     direct = script(postgres.dsn())
@@ -783,6 +784,7 @@ ASYNC: Final[list[AsyncScript]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.protocol(13, "pipelines with errors")
 @pytest.mark.parametrize("script", ASYNC, ids=lambda script: script.__name__)
 async def test_asynchronous_psycopg_sees_the_same(postgres: Postgres, proxy: Proxy, script: AsyncScript) -> None:
     direct = await script(postgres.dsn())

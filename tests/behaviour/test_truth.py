@@ -147,7 +147,7 @@ class Play:
 
     def _hold(self, belief: Belief, truth: Truth) -> tuple[str, object, object]:
         script = self.script
-        if script.waiting:  # whether it is the client's turn cannot be known (PROTOCOL 15)
+        if script.waiting:  # whether it is the client's turn cannot be known (docs/protocol.md, 15)
             return "hold", None, None
         held: HoldKind | None = None
         if script.copying:

@@ -1,4 +1,4 @@
-"""From the hold to the event, by a clock that is turned by hand; numbers in names are lines of PROTOCOL."""
+"""From the hold to the event, by a clock that is turned by hand; numbers in names are lines of docs/protocol.md."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from tests.harness import Proxy
 from tests.life.support import trusting_postgres
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trusting() -> Iterator[Postgres]:
     with trusting_postgres() as server:
         yield server

@@ -22,7 +22,7 @@ from tests.harness import Proxy, until
 from tests.life.support import FakeServer, PlainClient, connected, never_answers, trusting_postgres
 from tests.rawclient import fields, now
 
-BACKEND_GONE = 2.0  # seconds after the client has gone (PROTOCOL 24)
+BACKEND_GONE = 2.0  # seconds after the client has gone (docs/protocol.md, 24)
 SESSION_GONE = 2.5
 FLAG = "100ms"
 

@@ -1,4 +1,4 @@
-"""Errors of every kind, wherever they come, and what is open afterwards; numbers in names are lines of PROTOCOL."""
+"""Errors of every kind wherever they come, and other rare turns; numbers in names are lines of docs/protocol.md."""
 
 import pytest
 
@@ -36,6 +36,12 @@ TRANSCRIPTS: dict[str, list[Step]] = {
         Client(m.query("COMMIT AND CHAIN")),
         Server(m.queried("ROLLBACK", "T")),
         Expect(hold=IDLE, since=7, number=3, statements=0),
+    ],
+    "AND CHAIN whose text is not known (19)": [
+        *BEGUN,
+        Client(m.bind("forgotten") + m.execute() + m.SYNC),
+        Server(m.BOUND + m.complete("COMMIT") + m.ready("T")),
+        Expect(hold=IDLE, since=4, number=3),
     ],
     "an error between two statements of a Query (18)": [
         *STARTED,

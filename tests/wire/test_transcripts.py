@@ -1,4 +1,4 @@
-"""What a session does, as both sides tell it; numbers in names are lines of PROTOCOL."""
+"""What a session does, as both sides tell it; numbers in names are lines of docs/protocol.md."""
 
 import pytest
 
