@@ -136,12 +136,17 @@ def test_what_is_sent_while_the_server_does_not_accept_yet_stays_behind_the_star
             until(lambda: proxy.ask(lambda: len(proxy.server.sessions)) == 1)
             for _ in range(100):
                 client.send(m.query("SELECT 2"))
-            for _ in range(2):
-                server.accept()[0].close()
-            session, _ = server.accept()
-            with session:
-                whole = STARTUP + m.query("SELECT 1") + m.query("SELECT 2") * 100
-                assert exactly(session, len(whole)) == whole
+            others.close()
+            whole = STARTUP + m.query("SELECT 1") + m.query("SELECT 2") * 100
+            assert first_words(server, len(whole)) == whole
+
+
+def first_words(server: socket.socket, length: int) -> bytes:
+    """So many bytes of the first client that says anything."""
+    while True:
+        client, _ = server.accept()
+        with client, contextlib.suppress(ConnectionResetError):
+            return exactly(client, length)
 
 
 @pytest.mark.protocol(24)
@@ -162,7 +167,7 @@ def test_a_cancel_request_is_given_up_in_time(start_proxy: StartProxy, monkeypat
         proxy = start_proxy(upstream=server.address)
         began = now()
         cancel(proxy)
-        assert 0.28 <= now() - began < 0.6
+        assert 0.28 <= now() - began < 2.0  # not the five seconds that it has otherwise
         assert server.accepted == 1
 
 
