@@ -137,11 +137,11 @@ def test_a_hold_counts_from_the_client_s_turn_and_an_age_from_the_first_request(
     with RawClient(dsn(proxy, postgres)) as client:
         began = now()
         client.query("BEGIN")
-        client.query("SELECT pg_sleep(0.6)")  # three times the limit of a hold
+        client.query("SELECT pg_sleep(0.7)")  # more than three times the limit of a hold
         flagged_at, flagged = proxy.recorder.wait_timed(LeakFlagged)
-        assert flagged_at - began >= 0.8
+        assert flagged_at - began >= 0.9
         assert 0.2 <= flagged.leak.held_s <= 0.4
-        assert 0.8 <= flagged.leak.transaction.age_s <= 1.1
+        assert 0.9 <= flagged.leak.transaction.age_s <= 1.2
         client.send(m.query("SELECT pg_sleep(30)"))
         terminated_at, terminated = proxy.recorder.wait_timed(LeakTerminated)
         assert 1.5 <= terminated_at - began <= 1.8

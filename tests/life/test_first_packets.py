@@ -219,6 +219,25 @@ def test_a_refusal_before_authentication_arrives_whole_and_then_the_end(start_pr
     assert proxy.recorder.of(ProtocolViolation) == []
 
 
+@pytest.mark.protocol(10)
+def test_a_postmaster_that_cannot_fork_says_so_without_a_length(start_proxy: StartProxy) -> None:
+    """In the words of protocol 2.0: to us it is the beginning of a message of 1.6 GB."""
+    told = b"Ecould not fork new process for connection: Cannot allocate memory\n\0"
+
+    def cannot_fork(connection: socket.socket) -> None:
+        connection.sendall(told)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1000):
+            pass
+
+    with FakeServer(cannot_fork) as server:
+        proxy = start_proxy(upstream=server.address)
+        with PlainClient(proxy.address, packet(USER + b"\0")) as client:
+            assert exactly(client.socket, len(told)) == told
+            assert client.byte() == b""
+        proxy.settle()
+
+
 def refusal(address: Address, **parameters: str) -> list[Message]:
     """All that a server says to this to its end; a server that trusts everybody says so first."""
     with PlainClient(address, m.startup(PROTOCOL_3_0, **parameters)) as client:
