@@ -18,7 +18,7 @@ from proxy.wire.messages import MAX_STARTUP_PACKET_LENGTH, PROTOCOL_3_0, PROTOCO
 from tests import messages as m
 from tests.conftest import StartProxy
 from tests.harness import dsn, until
-from tests.life.support import FakeServer, PlainClient, connected, exactly, speaks, trusting_postgres
+from tests.life.support import FakeServer, PlainClient, connected, exactly, read_startup, speaks, trusting_postgres
 from tests.life.test_endings import waits_for
 from tests.rawclient import Message, RawClient, fields
 
@@ -64,7 +64,7 @@ def test_the_server_gets_the_startup_packet_byte_for_byte(start_proxy: StartProx
         connection.recv(1)
 
     with FakeServer(keep) as server:
-        proxy = start_proxy(upstream=server.address)
+        proxy = start_proxy(upstream=server.address, upstream_tls__mode="disable")
         for kind, sent in STARTUPS.items():
             with PlainClient(proxy.address, sent) as client:
                 assert exactly(client.socket, len(m.STARTED)) == m.STARTED, kind
@@ -206,8 +206,7 @@ def test_a_refusal_before_authentication_arrives_whole_and_then_the_end(start_pr
     refusal = m.message("E", told + b"\0")
 
     def refuse(connection: socket.socket) -> None:
-        length = exactly(connection, 4)
-        exactly(connection, int.from_bytes(length, "big") - 4)
+        read_startup(connection)
         connection.sendall(refusal)
 
     with FakeServer(refuse) as server:

@@ -64,7 +64,7 @@ def resolver() -> Resolver:
 
 @pytest.fixture
 def proxy(resolver: Resolver) -> Iterator[Proxy]:
-    with Proxy(settings_for(NAME), resolver) as proxy:
+    with Proxy(settings_for(NAME, upstream_tls__mode="disable"), resolver) as proxy:
         yield proxy
 
 
@@ -131,7 +131,7 @@ def test_what_is_sent_while_the_server_does_not_accept_yet_stays_behind_the_star
             other = others.enter_context(socket.socket())
             other.setblocking(False)  # noqa: FBT003 - its only argument
             other.connect_ex(server.getsockname())
-        proxy = start_proxy(upstream=f"127.0.0.1:{server.getsockname()[1]}")
+        proxy = start_proxy(upstream=f"127.0.0.1:{server.getsockname()[1]}", upstream_tls__mode="disable")
         with PlainClient(proxy.address, STARTUP + m.query("SELECT 1")) as client:
             until(lambda: proxy.ask(lambda: len(proxy.server.sessions)) == 1)
             for _ in range(100):
