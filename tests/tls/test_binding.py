@@ -53,6 +53,7 @@ def start_offering(start_proxy: StartProxy, certificates: Certificates) -> Start
     return start
 
 
+@pytest.mark.protocol("SCRAM on two legs")
 def test_a_client_in_the_clear_is_not_offered_it(start_offering: StartProxy, certificates: Certificates) -> None:
     with FakeServer(offering(certificates)) as server:
         proxy = start_offering(upstream=server.address)
@@ -61,6 +62,7 @@ def test_a_client_in_the_clear_is_not_offered_it(start_offering: StartProxy, cer
         assert "TLS to pgleash" in proxy.recorder.wait(events.ChannelBindingUnavailable).reason
 
 
+@pytest.mark.protocol("SCRAM on two legs")
 def test_a_client_behind_another_certificate_is_not_offered_it_and_told_what_helps(
     start_offering: StartProxy, certificates: Certificates
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_client_behind_another_certificate_is_not_offered_it_and_told_what_hel
     assert proxy.recorder.of(events.ChannelBindingUnavailable) == []
 
 
+@pytest.mark.protocol("SCRAM on two legs")
 def test_a_client_behind_the_servers_own_certificate_is_offered_it(
     start_offering: StartProxy, certificates: Certificates
 ) -> None:

@@ -120,6 +120,7 @@ def test_there_is_no_tls_on_a_unix_socket_nor_is_it_required_there(
 # Packets within TLS.
 
 
+@pytest.mark.protocol(1)
 def test_gss_encryption_is_refused_before_and_within_tls(start_tls: StartProxy, context: ssl.SSLContext) -> None:
     proxy = start_tls()
     with PlainClient(proxy.address, m.ssl_request(GSSENC_REQUEST_CODE)) as client:
@@ -133,6 +134,7 @@ def test_gss_encryption_is_refused_before_and_within_tls(start_tls: StartProxy, 
         assert client.query("SELECT 1")[-1].body == b"I"
 
 
+@pytest.mark.protocol(4)
 def test_tls_within_direct_tls_is_refused_and_the_session_begins(
     start_tls: StartProxy, context: ssl.SSLContext
 ) -> None:
@@ -142,6 +144,7 @@ def test_tls_within_direct_tls_is_refused_and_the_session_begins(
         client.log_in()
 
 
+@pytest.mark.protocol(1)
 def test_tls_cannot_be_asked_for_twice(start_tls: StartProxy, context: ssl.SSLContext) -> None:
     with TlsClient(start_tls().address, context) as client:
         client.send(SSL_REQUEST)
@@ -149,6 +152,7 @@ def test_tls_cannot_be_asked_for_twice(start_tls: StartProxy, context: ssl.SSLCo
     assert (told["C"], told["M"]) == ("08P01", "encryption was asked for twice")
 
 
+@pytest.mark.protocol(4)
 def test_direct_tls_has_to_name_the_protocol(start_tls: StartProxy, certificates: Certificates) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(certificates.ca_file)
@@ -161,6 +165,7 @@ def test_direct_tls_has_to_name_the_protocol(start_tls: StartProxy, certificates
         client.log_in()
 
 
+@pytest.mark.protocol(2)
 def test_what_comes_in_the_clear_together_with_the_request_ends_it(start_tls: StartProxy) -> None:
     with PlainClient(start_tls().address, SSL_REQUEST + STARTUP) as client:
         assert client.refused()["C"] == "08P01"
@@ -169,6 +174,7 @@ def test_what_comes_in_the_clear_together_with_the_request_ends_it(start_tls: St
 # Cancel requests.
 
 
+@pytest.mark.protocol(5)
 @pytest.mark.parametrize("how", ["clear", "TLS"])
 def test_a_cancel_request_arrives_in_the_clear_and_within_tls(
     start_tls: StartProxy, open_postgres: Postgres, context: ssl.SSLContext, how: str
@@ -291,6 +297,7 @@ class ByHand:
         return data
 
 
+@pytest.mark.protocol(3)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda v: v.name)
 def test_the_startup_packet_may_come_with_the_last_of_the_handshake(
     start_tls: StartProxy, context: ssl.SSLContext, version: ssl.TLSVersion
@@ -306,6 +313,7 @@ def test_the_startup_packet_may_come_with_the_last_of_the_handshake(
     proxy.settle()
 
 
+@pytest.mark.protocol(3, 22)
 def test_the_stream_may_be_cut_anywhere(start_tls: StartProxy, context: ssl.SSLContext) -> None:
     proxy = start_tls()
     dice = random.Random(7)  # noqa: S311 - where to cut
@@ -362,6 +370,20 @@ def test_a_change_of_keys_is_answered(start_tls: StartProxy) -> None:
 # The end.
 
 
+@pytest.mark.protocol("a TLS connection that closes late")
+def test_a_close_does_not_wait_for_a_client_that_neither_reads_nor_closes(
+    start_tls: StartProxy, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.ending.LINGER", 0.3)
+    proxy = start_tls(terminate_after="100ms")
+    with TlsClient(proxy.address, context) as client:
+        client.log_in()
+        client.query("BEGIN")
+        proxy.recorder.wait(events.LeakTerminated)
+        proxy.settle(timeout=2.0)
+
+
+@pytest.mark.protocol(24, "a TLS connection that closes late")
 def test_the_end_of_a_clients_stream_ends_its_backend(
     start_tls: StartProxy, context: ssl.SSLContext, open_postgres: Postgres
 ) -> None:
@@ -409,6 +431,7 @@ def test_a_broken_record_ends_the_session(start_tls: StartProxy, context: ssl.SS
     proxy.settle()
 
 
+@pytest.mark.protocol(17, "a notification that an idle client does not get")
 def test_an_idle_client_is_given_its_notification_at_once(start_tls: StartProxy, open_postgres: Postgres) -> None:
     with connect(start_tls(), open_postgres, sslmode="require") as connection, open_postgres.connect() as other:
         connection.execute("LISTEN news")
@@ -416,6 +439,7 @@ def test_an_idle_client_is_given_its_notification_at_once(start_tls: StartProxy,
         assert [notify.payload for notify in connection.notifies(timeout=5, stop_after=1)] == ["now"]
 
 
+@pytest.mark.protocol(5, 6)
 def test_a_cancel_key_of_protocol_3_2_passes(start_tls: StartProxy, context: ssl.SSLContext) -> None:
     with TlsClient(start_tls().address, context) as client:
         client.log_in(3 << 16 | 2)

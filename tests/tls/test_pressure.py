@@ -32,6 +32,7 @@ def context(certificates: Certificates) -> ssl.SSLContext:
     return trusting(certificates.ca_file)
 
 
+@pytest.mark.protocol(25)
 def test_hundreds_of_megabytes_each_way_with_a_reader_that_pauses(program: Program, context: ssl.SSLContext) -> None:
     with TlsClient(program.address, context) as client:
         client.log_in()
@@ -68,6 +69,7 @@ def test_connections_that_come_and_go_leave_no_memory(program: Program, context:
     assert memory.taken < 2 * MEGABYTE
 
 
+@pytest.mark.protocol(3)
 def test_no_client_hello_is_lost_that_comes_right_behind_our_answer(program: Program, context: ssl.SSLContext) -> None:
     """Where TLS begins some turns of the loop later, such a handshake hangs now and then."""
     for _ in range(300):

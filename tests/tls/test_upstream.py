@@ -264,6 +264,7 @@ def test_a_server_that_rejects_the_clear_and_has_no_tls_is_passed_on(start_proxy
 # Servers that keep to none of it.
 
 
+@pytest.mark.protocol(2)
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -341,6 +342,7 @@ def test_prefer_goes_on_in_the_clear_where_the_handshake_fails(
 # Cancel requests, and the end.
 
 
+@pytest.mark.protocol(5)
 def test_a_cancel_request_is_encrypted_as_its_session_is(
     open_postgres: Postgres, start_proxy: StartProxy, certificates: Certificates
 ) -> None:
