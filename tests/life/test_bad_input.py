@@ -354,6 +354,7 @@ def test_a_cancel_request_of_another_proxys_session_goes_to_the_server_as_it_cam
         assert packets == [packet[4:]]
 
 
+@pytest.mark.protocol(5)
 def test_a_storm_of_cancel_requests_has_a_quota_of_its_own(start_proxy: StartProxy) -> None:
     packet = m.cancel_request(4711, b"\x01\x02\x03\x04")
     with FakeServer(never_answers) as server, contextlib.ExitStack() as storm:
