@@ -103,7 +103,11 @@ class Ending:
 
     def _statement_runs(self) -> bool:
         tracker = self._tracker
-        return tracker.opaque is None and not tracker.flow.due.quiet and tracker.flow.phase is not Phase.STARTUP
+        return (
+            tracker.opaque is None
+            and not tracker.flow.due.quiet
+            and tracker.flow.phase not in {Phase.STARTUP, Phase.ENDED}
+        )
 
     def watch_client(self) -> None:
         """The server does not take what the client sends, so the client is not read from: look whether it is there."""
@@ -170,7 +174,8 @@ class Ending:
         if self._client.waiting() or not (self._server.received == 0 or self._tracker.backend_at_boundary):
             self._abort()
             return
-        self._client.write(words)
+        if self._tracker.flow.phase is not Phase.ENDED:  # the server has said the last words
+            self._client.write(words)
         self._linger(self._loop.time())
 
     def drain(self, words: bytes) -> bool:

@@ -221,7 +221,7 @@ class FakeServer:
         host: on which address.
     """
 
-    def __init__(self, talk: Callable[[socket.socket], None], port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, talk: Callable[[socket.socket], object], port: int = 0, host: str = "127.0.0.1") -> None:
         self._talk = talk
         self._host = host
         self._listener = socket.create_server((host, port))

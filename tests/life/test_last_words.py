@@ -207,7 +207,6 @@ def test_a_session_that_both_of_us_end_hears_of_one_end(start_trusting: StartPro
 
 
 @pytest.mark.protocol(21, "a second FATAL")
-@pytest.mark.xfail(strict=True, reason="Ending.end_client adds its words to the server's own FATAL")
 @pytest.mark.parametrize("end", ["stop", "drain"])
 def test_a_server_that_has_said_its_last_words_and_lingers_has_said_the_last_ones(
     start_proxy: StartProxy, end: str
