@@ -31,12 +31,12 @@ def query(sql: str) -> bytes:
     return message("Q", text(sql))
 
 
-def parse(sql: str, name: str = "") -> bytes:
-    return message("P", text(name, sql) + pack("!h", 0))
+def parse(sql: str, name: str = "", *types: int) -> bytes:
+    return message("P", text(name, sql) + pack(f"!h{len(types)}i", len(types), *types))
 
 
-def bind(statement: str = "", portal: str = "", *values: bytes) -> bytes:
-    parameters = b"".join(pack("!i", len(value)) + value for value in values)
+def bind(statement: str = "", portal: str = "", *values: bytes | None) -> bytes:
+    parameters = b"".join(pack("!i", -1) if value is None else pack("!i", len(value)) + value for value in values)
     return message("B", text(portal, statement) + pack("!hh", 0, len(values)) + parameters + pack("!h", 0))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from proxy.demo.binaries import NEWEST
 from proxy.demo.postgres import Postgres
 from proxy.settings import Address
 from proxy.wire.messages import CANCEL_REQUEST_CODE, PROTOCOL_3_0, SSL_REQUEST_CODE
@@ -202,13 +203,13 @@ def connected(address: Address, protocol: int = PROTOCOL_3_0, **parameters: str)
 
 
 @contextlib.contextmanager
-def trusting_postgres() -> Iterator[Postgres]:
+def trusting_postgres(version: int = NEWEST, **settings: str) -> Iterator[Postgres]:
     """A real server that asks nobody for a password: a session then begins in a tenth of the time."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)  # root's servers run as nobody
         rules = Path(name, "pg_hba.conf")
         rules.write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
-        with Postgres(settings={"hba_file": str(rules), "log_min_messages": "fatal"}) as server:
+        with Postgres(version, {"hba_file": str(rules), "log_min_messages": "fatal"} | settings) as server:
             yield server
 
 

@@ -1,0 +1,111 @@
+"""Where scripts are played: a server, a proxy in front of it, and a database for each of some clients at once."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+import psycopg
+
+from proxy.demo.postgres import Postgres
+from proxy.report.events import InternalError
+from proxy.settings import Address
+from tests.behaviour.support import SCHEMA
+from tests.differential.player import Way
+from tests.harness import Proxy, settings_for, until
+from tests.life.support import trusting_postgres
+
+# What scripts use besides the tables of SCHEMA.
+MORE: Final = """
+    CREATE TABLE wide (n int PRIMARY KEY, t text);
+    CREATE PROCEDURE commits(times int) LANGUAGE plpgsql AS
+        'BEGIN FOR i IN 1..times LOOP INSERT INTO truth VALUES (i); COMMIT; END LOOP; END';
+    CREATE PROCEDURE rolls_back(times int) LANGUAGE plpgsql AS
+        'BEGIN FOR i IN 1..times LOOP INSERT INTO truth VALUES (i); ROLLBACK; END LOOP; RAISE ''over''; END';
+    CREATE FUNCTION notices(times int) RETURNS SETOF int LANGUAGE plpgsql AS
+        'BEGIN FOR i IN 1..times LOOP RAISE NOTICE ''%'', i; RETURN NEXT i; END LOOP; END';
+"""
+RESET: Final = "TRUNCATE truth, truth_deferred, truth_refused, wide; INSERT INTO wide SELECT n, repeat('x', n) FROM generate_series(1, 30) n"
+TABLES: Final = ("truth", "truth_deferred", "truth_refused", "wide")
+
+
+class Ground:
+    """A server with databases for clients that do not meet; they are made when they are needed.
+
+    Args:
+        postgres: a server that asks nobody for a password.
+        proxy: stands in front of it.
+        stack: closes what is opened here.
+    """
+
+    def __init__(self, postgres: Postgres, proxy: Proxy, stack: contextlib.ExitStack) -> None:
+        self.postgres = postgres
+        self.proxy = proxy
+        self._stack = stack
+        self._judges: list[psycopg.Connection] = []
+
+    def recover(self) -> None:
+        """Wait until a server that has crashed is back, and forget the connections to it."""
+        until(self._answers, what="the server does not come back")
+        for judge in self._judges:
+            judge.close()
+        self._judges = [self._connect(number) for number in range(len(self._judges))]
+
+    def _answers(self) -> bool:
+        try:
+            self.postgres.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _connect(self, number: int) -> psycopg.Connection:
+        return self._stack.enter_context(self.postgres.connect(dbname=f"d{number}"))
+
+    def _judge(self, number: int) -> psycopg.Connection:
+        """A connection to this client's database."""
+        while len(self._judges) <= number:
+            with self.postgres.connect() as connection:
+                connection.execute(f"CREATE DATABASE d{len(self._judges)}")
+            self._judges.append(self._connect(len(self._judges)))
+            self._judges[-1].execute(SCHEMA + MORE)
+        return self._judges[number]
+
+    def direct(self, number: int) -> Way:
+        """The way of this client without the proxy."""
+        return Way(Address(self.postgres.host, self.postgres.port), f"d{number}")
+
+    def through(self, number: int) -> Way:
+        """The way of this client through the proxy."""
+        return Way(self.proxy.address, f"d{number}")
+
+    def reset(self, number: int) -> None:
+        """Put this client's database in order, once nobody uses it any more."""
+        judge = self._judge(number)
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+        until(lambda: judge.execute(query).fetchone() == (1,), what="somebody is left in the database")
+        for (gid,) in judge.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()").fetchall():
+            judge.execute(f"ROLLBACK PREPARED '{gid}'")
+        judge.execute(RESET)
+
+    def left(self, number: int) -> list[object]:
+        """What is in this client's database now."""
+        judge = self._judge(number)
+        found = [judge.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES]
+        query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
+        return [*found, judge.execute(query).fetchall()]
+
+
+@contextlib.contextmanager
+def grounded(version: int, **options: str) -> Iterator[Ground]:
+    """A ground with a server of this version, and a proxy with these options."""
+    settings = {"max_prepared_transactions": "20", "autovacuum": "off"}
+    with contextlib.ExitStack() as stack:
+        postgres = stack.enter_context(trusting_postgres(version, **settings))
+        proxy = stack.enter_context(Proxy(settings_for(f"{postgres.host}:{postgres.port}", **options)))
+        yield Ground(postgres, proxy, stack)
+        proxy.settle()
+        assert faults(proxy) == []
+
+
+def faults(proxy: Proxy) -> list[InternalError]:
+    """What the proxy says is wrong with itself."""
+    return proxy.recorder.of(InternalError)

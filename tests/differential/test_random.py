@@ -1,0 +1,62 @@
+"""Random scripts, one or two at once, cut in random pieces: directly and through the proxy they get the same."""
+
+import os
+import random
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, event, given, note, reject, seed, settings
+from hypothesis import strategies as st
+
+from tests.differential.author import write
+from tests.differential.compare import compare, is_its_own_fault
+from tests.differential.ground import Ground, faults
+from tests.differential.player import Manner
+from tests.differential.script import Script
+from tests.rawclient import now
+
+MINUTES: Final = float(os.environ.get("DIFFERENTIAL_MINUTES", "0"))
+EXAMPLES: Final = 60
+SETTINGS: Final = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES, print_blob=False
+)
+
+manners = st.builds(
+    Manner,
+    largest=st.sampled_from((0, 1, 7, 40, 1000)),
+    seed=st.integers(0, 99),
+    waits=st.booleans(),
+    patient=st.sampled_from((True, True, True, False)),
+)
+
+
+@given(choices=st.lists(st.randoms(), min_size=1, max_size=2), data=st.data(), turns=st.integers(0, 99))
+@SETTINGS
+def run(ground: Ground, choices: list[random.Random], data: st.DataObject, turns: int) -> None:
+    scripts = [written(ground, number, choose) for number, choose in enumerate(choices)]
+    ways = [data.draw(manners) for _ in scripts]
+    for script, manner in zip(scripts, ways, strict=True):
+        note(f"# {manner}, turns={turns}\n{script}")
+    found = compare(ground, scripts, ways, turns)
+    if found and any(is_its_own_fault(ground, one, how, number) for number, (one, how) in enumerate(zip(scripts, ways, strict=True))):
+        event("differs from itself without a proxy")
+        reject()
+    assert found is None
+    assert faults(ground.proxy) == []
+
+
+def written(ground: Ground, number: int, choose: random.Random) -> Script:
+    try:
+        return write(ground, number, choose)
+    except AssertionError:
+        event("the server has gone by itself")
+        ground.recover()
+        reject()
+
+
+@pytest.mark.timeout(0 if MINUTES else 120)
+def test_random_scripts(ground: Ground) -> None:
+    end = now() + MINUTES * 60 / 2  # two versions of the server
+    run(ground)
+    while now() < end:
+        run(ground)
