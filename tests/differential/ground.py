@@ -97,7 +97,8 @@ class Ground:
 @contextlib.contextmanager
 def grounded(version: int, **options: str) -> Iterator[Ground]:
     """A ground with a server of this version, and a proxy with these options."""
-    settings = {"max_prepared_transactions": "20", "autovacuum": "off"}
+    # A transaction that a client has prepared may be in its own way: it must not wait for ever.
+    settings = {"max_prepared_transactions": "20", "autovacuum": "off", "lock_timeout": "200ms"}
     with contextlib.ExitStack() as stack:
         postgres = stack.enter_context(trusting_postgres(version, **settings))
         proxy = stack.enter_context(Proxy(settings_for(f"{postgres.host}:{postgres.port}", **options)))

@@ -1,0 +1,72 @@
+"""A case: chunks of bytes, each from one side; as text, so that found ones stay in the tree.
+
+    # what this is about
+    server 520000000800000000
+    client 5100000006424547494e00
+
+A chunk is what one read returned; its bytes are hexadecimal.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests import messages as m
+from tests.differential.script import Script, Send
+from tests.wire.test_transcripts import TRANSCRIPTS
+from tests.wire.transcript import Client, Expect
+
+CORPUS: Final = Path(__file__).with_name("corpus")
+SCRIPTS: Final = Path(__file__).parents[1] / "differential" / "corpus"
+# What a client may begin with, and what has knocked at Postgres's port.
+PACKETS: Final = (
+    m.startup(user="app", database="shop"),
+    m.startup(user="app", replication="database", application_name="x" * 200),
+    m.startup(3 << 16 | 2, user="app"),
+    m.ssl_request(),
+    m.ssl_request(80877104),
+    m.cancel_request(7, b"\1\2\3\4"),
+    m.cancel_request(7, b"k" * 32),
+    b"GET / HTTP/1.1\r\nHost: db\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+)
+SIDES: Final = {"client": True, "server": False}
+
+
+class Chunk(NamedTuple):
+    """What one read returned."""
+
+    from_client: bool
+    data: bytes
+
+
+Case = tuple[Chunk, ...]
+
+
+def read(text: str) -> Case:
+    """Read what `write` has written."""
+    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return tuple(Chunk(SIDES[side], bytes.fromhex(data)) for side, data in lines)
+
+
+def write(case: Case) -> str:
+    return "".join(f"{'client' if from_client else 'server'} {data.hex()}\n" for from_client, data in case if data)
+
+
+def found() -> dict[str, Case]:
+    """The cases in the tree."""
+    return {file.stem: read(file.read_text()) for file in sorted(CORPUS.glob("*.case"))}
+
+
+def seeds() -> Iterator[Case]:
+    """Valid conversations: every transcript, and every script of the differential tests behind a login."""
+    for steps in TRANSCRIPTS.values():
+        yield tuple(Chunk(isinstance(step, Client), step.data) for step in steps if not isinstance(step, Expect))
+    for file in sorted(SCRIPTS.glob("*.script")):
+        sent = [Chunk(from_client=True, data=step.data) for step in Script.read(file.read_text()).steps if isinstance(step, Send)]
+        yield (Chunk(from_client=False, data=m.STARTED), *sent)
+    yield from found().values()
+
+
+def size(case: Sequence[Chunk]) -> int:
+    return sum(len(chunk.data) for chunk in case)
