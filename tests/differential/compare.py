@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.differential.ground import Ground
-from tests.differential.player import GRACE, WHOLE, Heard, Manner, Player, play, play_together
+from tests.differential.player import GRACE, Heard, Manner, Player, play, play_together
 from tests.differential.script import Script
 
 # Bytes of a message's body that are the backend's own: BackendKeyData is nothing else, and NotificationResponse begins
@@ -29,7 +29,8 @@ def masked(stream: bytes) -> list[bytes]:
 
 def difference(direct: Heard, through: Heard) -> str | None:
     """What a client got directly and not through the proxy, or the other way round; None if nothing."""
-    one, other = masked(_certain(direct)), masked(_certain(through))
+    certain = None if direct.whole else direct.certain
+    one, other = masked(direct.stream[:certain]), masked(through.stream[:certain])
     if one == other and direct.short == through.short:
         return None
     at = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
@@ -39,58 +40,51 @@ def difference(direct: Heard, through: Heard) -> str | None:
     )
 
 
-def _certain(heard: Heard) -> bytes:
-    return heard.stream if heard.whole else heard.stream[: heard.certain]
-
-
 def _shown(messages: Sequence[bytes]) -> str:
     return " ".join(f"{chr(one[0])}{one[HEADER : HEADER + 60]!r}" for one in messages[:6] if one) or "nothing"
 
 
-def compare(ground: Ground, scripts: Sequence[Script], manners: Sequence[Manner], turns: int = 0) -> str | None:
-    """Play scripts, each in a database of its own: directly, one after the other, and through the proxy, at once.
+class Direct(NamedTuple):
+    """What scripts get and leave without a proxy."""
+
+    heard: Heard
+    left: object
+
+
+def play_directly(ground: Ground, script: Script, number: int = 0) -> Direct:
+    """Play a script by itself, in the database of this client."""
+    ground.reset(number)
+    heard = play(script, ground.direct(number))
+    return Direct(heard, ground.left(number) if heard.whole else None)
+
+
+def compare(
+    ground: Ground, scripts: Sequence[Script], direct: Sequence[Direct], manners: Sequence[Manner], turns: int = 0
+) -> str | None:
+    """Play scripts, each in a database of its own, through the proxy at once, and compare with what came directly.
 
     Returns:
         what differs, or None.
     """
-    direct: list[tuple[Heard, object]] = []
-    for number, script in enumerate(scripts):
-        ground.reset(number)
-        heard = play(script, ground.direct(number))
-        direct.append((heard, ground.left(number) if heard.whole else None))
-    return compare_with(ground, scripts, direct, manners, turns)
-
-
-def compare_with(
-    ground: Ground,
-    scripts: Sequence[Script],
-    direct: Sequence[tuple[Heard, object]],
-    manners: Sequence[Manner],
-    turns: int = 0,
-) -> str | None:
-    """The same, with what is known of the scripts: what came directly, and what they left in their databases."""
     for _ in range(TRIES):
         players: list[Player] = []
         for number, (script, manner) in enumerate(zip(scripts, manners, strict=True)):
             ground.reset(number)
-            players.append(Player(script, ground.through(number), manner, direct[number][0].certain))
+            players.append(Player(script, ground.through(number), manner, direct[number].heard.certain))
         through = play_together(players, random.Random(turns))  # noqa: S311 - nothing is secret here
         if all(heard.after < GRACE for heard in through):
             break  # else statements may have been cancelled because nobody waited for them any more
-    for number, (heard, (before, left)) in enumerate(zip(through, direct, strict=True)):
-        found = difference(before, heard)
-        if found is None and before.whole and (now := ground.left(number)) != left:
-            found = f"directly it left {left}, through the proxy {now}"
+    for number, (heard, before) in enumerate(zip(through, direct, strict=True)):
+        found = difference(before.heard, heard)
+        if found is None and before.heard.whole and (left := ground.left(number)) != before.left:
+            found = f"directly it left {before.left}, through the proxy {left}"
         if found is not None:
             return f"script {number}, {manners[number]}: {found}"
     return None
 
 
-def is_its_own_fault(ground: Ground, script: Script, manner: Manner, number: int = 0) -> bool:
+def is_its_own_fault(ground: Ground, script: Script, direct: Direct, manner: Manner, number: int = 0) -> bool:
     """Whether a script differs from itself without a proxy."""
     ground.reset(number)
-    first = play(script, ground.direct(number), WHOLE)
-    ground.reset(number)
-    return difference(first, play(script, ground.direct(number), manner, first.certain)) is not None
-
-
+    again = play(script, ground.direct(number), manner, direct.heard.certain)
+    return difference(direct.heard, again) is not None or (again.whole and ground.left(number) != direct.left)

@@ -64,7 +64,7 @@ class Ground:
         """A connection to this client's database."""
         while len(self._judges) <= number:
             with self.postgres.connect() as connection:
-                connection.execute(f"CREATE DATABASE d{len(self._judges)}")
+                connection.execute(f"CREATE DATABASE d{len(self._judges)} STRATEGY file_copy")
             self._judges.append(self._connect(len(self._judges)))
             self._judges[-1].execute(SCHEMA + MORE)
         return self._judges[number]

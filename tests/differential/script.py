@@ -27,7 +27,7 @@ from struct import unpack_from
 from typing import Final, NamedTuple
 
 from tests import messages as m
-from tests.behaviour.support import cut, function_call
+from tests.behaviour.support import function_call
 
 
 class Send(NamedTuple):
@@ -147,7 +147,7 @@ def _write(steps: tuple[Step, ...]) -> Iterator[str]:
         if isinstance(step, End):
             yield step.how
         else:
-            yield from map(_text_of, cut(step.data))
+            yield _text_of(step.data)
     if waits:
         yield f"wait {' '.join(waits)}"
 
@@ -158,14 +158,14 @@ def _write_startup(startup: Startup) -> str:
     return " ".join(["Startup", *words])
 
 
-def _text_of(message: bytes) -> str:
-    """The line of a message; in hexadecimal if no other says the same."""
+def _text_of(data: bytes) -> str:
+    """The line of what is sent; in hexadecimal if no other says the same."""
     try:
-        line = " ".join(_words(chr(message[0]), message[5:]))
+        line = " ".join(_words(chr(data[0]), data[5:]))
         read = Script.read(line).steps
     except (ValueError, LookupError, TypeError, StructError):
         read = ()
-    return line if read == (Send(message),) else f"Bytes {message.hex()}"
+    return line if read == (Send(data),) else f"Bytes {data.hex()}"
 
 
 def _words(kind: str, body: bytes) -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, event, given, note, reject, seed, settings
 from hypothesis import strategies as st
 
 from tests.differential.author import write
-from tests.differential.compare import compare, is_its_own_fault
+from tests.differential.compare import compare, is_its_own_fault, play_directly
 from tests.differential.ground import Ground, faults
 from tests.differential.player import Manner
 from tests.differential.script import Script
@@ -37,8 +37,9 @@ def run(ground: Ground, choices: list[random.Random], data: st.DataObject, turns
     ways = [data.draw(manners) for _ in scripts]
     for script, manner in zip(scripts, ways, strict=True):
         note(f"# {manner}, turns={turns}\n{script}")
-    found = compare(ground, scripts, ways, turns)
-    if found and any(is_its_own_fault(ground, one, how, number) for number, (one, how) in enumerate(zip(scripts, ways, strict=True))):
+    direct = [play_directly(ground, script, number) for number, script in enumerate(scripts)]
+    found = compare(ground, scripts, direct, ways, turns)
+    if found and any(is_its_own_fault(ground, *each) for each in zip(scripts, direct, ways, range(2), strict=False)):
         event("differs from itself without a proxy")
         reject()
     assert found is None
