@@ -144,11 +144,11 @@ MORE_STEPS: Final[dict[Callable[[support.Script], None], int]] = STEPS | {
 MORE_COPY_STEPS: Final[dict[Callable[[support.Script], None], int]] = {**COPY_STEPS, rows_to_copy: 6}
 
 
-def ending(choose: random.Random) -> Iterator[Step]:
+def ending(choose: random.Random, *, eof: bool) -> Iterator[Step]:
     """How it ends, wherever it stands: with something that nobody waits for, or at once."""
     if choose.random() < SOME:
         yield from map(Send, cut(m.query("SELECT 1") + m.run("SELECT 2") + choose.choice((m.SYNC, m.FLUSH, b""))))
-    how = choose.choice(("terminate", "terminate", "terminate", "eof", "close", "reset"))
+    how = choose.choice(("terminate", "terminate", "terminate", "eof" if eof else "close", "close", "reset"))
     yield Send(m.TERMINATE) if how == "terminate" else End(how)
 
 
@@ -164,4 +164,4 @@ def write(ground: Ground, number: int, choose: random.Random) -> Script:
         wire.wait("Z")
         author = Author(wire, number, choose, errs=ground.postgres.version >= ERRING)
         author.do()
-    return Script((*author.written, *ending(choose)))
+    return Script((*author.written, *ending(choose, eof=ground.can_half_close)))

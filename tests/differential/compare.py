@@ -28,8 +28,11 @@ def masked(stream: bytes) -> list[bytes]:
 
 
 def difference(direct: Heard, through: Heard) -> str | None:
-    """What a client got directly and not through the proxy, or the other way round; None if nothing."""
-    certain = None if direct.whole else direct.certain
+    """What a client got directly and not through the proxy, or the other way round; None if nothing.
+
+    Of a client that closed its socket without reading on, what it has read is compared.
+    """
+    certain = None if direct.whole else min(direct.certain, len(through.stream))
     one, other = masked(direct.stream[:certain]), masked(through.stream[:certain])
     if one == other and direct.short == through.short:
         return None

@@ -1,4 +1,4 @@
-"""A ground for each version of the server."""
+"""A ground for each version of the server, and for TLS."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,8 @@ import pytest
 from tests.differential.ground import Ground, grounded
 
 
-@pytest.fixture(scope="session", params=[18, 16])
+@pytest.fixture(scope="session", params=[(18, False), (18, True), (16, False)], ids=["18", "18-TLS", "16"])
 def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    with grounded(request.param, flag_after="never") as ground:
+    version, tls = request.param
+    with grounded(version, tls=tls, flag_after="never") as ground:
         yield ground

@@ -95,7 +95,7 @@ class Wire(PlainClient):
         if way.tls is not None:
             self.socket.sendall(m.ssl_request())
             assert self.socket.recv(1) == b"S", "TLS was refused"
-            self.socket = way.tls.wrap_socket(self.socket, server_hostname=way.address.host)
+            self.socket = way.tls.wrap_socket(self.socket, server_hostname="localhost")
         self.socket.setblocking(False)
 
     def send(self, data: bytes) -> None:
@@ -240,7 +240,7 @@ class Player:
         if how == "reset":
             self._wire.reset()
         elif how == "eof":
-            self._wire.socket.shutdown(socket.SHUT_WR)
+            socket.socket.shutdown(self._wire.socket, socket.SHUT_WR)  # of the connection: TLS's own says more
         if how not in UNHEARD:
             self._wire.read_all()
         position = self._wire.position

@@ -2,10 +2,11 @@
 
 import os
 import random
+from collections import Counter
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, event, given, note, reject, seed, settings
+from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 
 from tests.differential.author import write
@@ -15,11 +16,10 @@ from tests.differential.player import Manner
 from tests.differential.script import Script
 from tests.rawclient import now
 
-MINUTES: Final = float(os.environ.get("DIFFERENTIAL_MINUTES", "0"))
-EXAMPLES: Final = 60
-SETTINGS: Final = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES, print_blob=False
-)
+MINUTES: Final = float(os.environ.get("DIFFERENTIAL_MINUTES", "0"))  # for each server: make differential
+EXAMPLES: Final = 40
+FEW: Final = 15
+PLAYED: Final[Counter[str]] = Counter()
 
 manners = st.builds(
     Manner,
@@ -30,17 +30,16 @@ manners = st.builds(
 )
 
 
-@given(choices=st.lists(st.randoms(), min_size=1, max_size=2), data=st.data(), turns=st.integers(0, 99))
-@SETTINGS
-def run(ground: Ground, choices: list[random.Random], data: st.DataObject, turns: int) -> None:
+def play_one_or_two(ground: Ground, choices: list[random.Random], data: st.DataObject, turns: int) -> None:
     scripts = [written(ground, number, choose) for number, choose in enumerate(choices)]
     ways = [data.draw(manners) for _ in scripts]
     for script, manner in zip(scripts, ways, strict=True):
         note(f"# {manner}, turns={turns}\n{script}")
     direct = [play_directly(ground, script, number) for number, script in enumerate(scripts)]
     found = compare(ground, scripts, direct, ways, turns)
+    PLAYED["scripts"] += len(scripts)
     if found and any(is_its_own_fault(ground, *each) for each in zip(scripts, direct, ways, range(2), strict=False)):
-        event("differs from itself without a proxy")
+        PLAYED["that differ from themselves"] += 1
         reject()
     assert found is None
     assert faults(ground.proxy) == []
@@ -50,14 +49,24 @@ def written(ground: Ground, number: int, choose: random.Random) -> Script:
     try:
         return write(ground, number, choose)
     except AssertionError:
-        event("the server has gone by itself")
+        PLAYED["that ended the server"] += 1
         ground.recover()
         reject()
 
 
 @pytest.mark.timeout(0 if MINUTES else 120)
 def test_random_scripts(ground: Ground) -> None:
-    end = now() + MINUTES * 60 / 2  # two versions of the server
+    examples = EXAMPLES if ground.is_first or MINUTES else FEW
+    given_scripts = given(
+        choices=st.lists(st.randoms(), min_size=1, max_size=2), data=st.data(), turns=st.integers(0, 99)
+    )(play_one_or_two)
+    run = settings(
+        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES
+    )(given_scripts)
+    PLAYED.clear()
+    end = now() + MINUTES * 60
     run(ground)
     while now() < end:
         run(ground)
+    print(", ".join(f"{count} {what}" for what, count in PLAYED.items()))  # noqa: T201 - `make differential` shows it
+    assert PLAYED["scripts"] > sum(PLAYED.values()) / 2, "too many were in vain"
