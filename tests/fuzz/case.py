@@ -58,14 +58,18 @@ def found() -> dict[str, Case]:
     return {file.stem: read(file.read_text()) for file in sorted(CORPUS.glob("*.case"))}
 
 
-def seeds() -> Iterator[Case]:
-    """Valid conversations: every transcript, and every script of the differential tests behind a login."""
+def valid() -> Iterator[Case]:
+    """Conversations that there may be: every transcript, and every script of the differential tests behind a login."""
     for steps in TRANSCRIPTS.values():
         yield tuple(Chunk(isinstance(step, Client), step.data) for step in steps if not isinstance(step, Expect))
     for file in sorted(SCRIPTS.glob("*.script")):
         sent = [Chunk(from_client=True, data=step.data) for step in Script.read(file.read_text()).steps if isinstance(step, Send)]
         yield (Chunk(from_client=False, data=m.STARTED), *sent)
-    yield from found().values()
+
+
+def seeds() -> list[Case]:
+    """What cases are made from."""
+    return [*valid(), *found().values()]
 
 
 def size(case: Sequence[Chunk]) -> int:

@@ -1,0 +1,8 @@
+"""Faults that are known: cases of the corpus that fail, each with its reason. A run does not report them again."""
+
+from typing import Final
+
+KNOWN: Final[dict[str, str]] = {
+    "tracker-ready_for_query_without_a_status": "IndexError in MessageFlow.ready, reported as a fault of ours",
+    "tracker-parameter_status_without_a_value": "ValueError in MessageFlow.parameter_status, reported as a fault of ours",
+}

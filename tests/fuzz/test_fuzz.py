@@ -1,0 +1,41 @@
+"""Cases that were found, and some seconds of new ones; `make fuzz` looks for more."""
+
+import pytest
+
+from tests.fuzz.case import Case, found, read, seeds, valid, write
+from tests.fuzz.checks import CHECKS
+from tests.fuzz.fuzz import Fuzz
+from tests.fuzz.known import KNOWN
+
+STEPS = 300
+
+
+def cases() -> list[object]:
+    return [
+        pytest.param(name, case, id=name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] * (name in KNOWN))
+        for name, case in found().items()
+    ]
+
+
+@pytest.mark.parametrize(("name", "case"), cases())
+def test_a_case_that_was_found(name: str, case: Case) -> None:
+    CHECKS[name.partition("-")[0]](case)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_what_is_valid_is_no_problem(check: str) -> None:
+    for case in valid():
+        CHECKS[check](case)
+
+
+def test_a_case_can_be_written_and_read() -> None:
+    for case in seeds():
+        assert read(write(case)) == tuple(chunk for chunk in case if chunk.data)
+
+
+def test_new_cases() -> None:
+    fuzz = Fuzz(seed=1)
+    for _ in range(STEPS):
+        fuzz.step()
+    assert fuzz.failures == {}
+    assert fuzz.reached > 20  # else it does not get anywhere
