@@ -5,9 +5,10 @@ import socket
 import pytest
 
 from proxy.report.events import InternalError
+from proxy.wire.messages import PROTOCOL_3_0
 from tests import messages as m
 from tests.conftest import StartProxy
-from tests.life.support import FakeServer, connected, read_startup
+from tests.life.support import FakeServer, PlainClient, connected, read_startup
 
 
 def until_terminate(connection: socket.socket) -> None:
@@ -31,3 +32,40 @@ def test_what_comes_behind_a_terminate_is_no_fault_of_ours(start_proxy: StartPro
             client.send(m.query("SELECT 1"))
             proxy.settle()
     assert proxy.recorder.of(InternalError) == []
+
+
+HALF = m.error("53300", "FATAL")[:20]
+
+
+def says_half(connection: socket.socket) -> None:
+    """Refuse a session, and end in the middle of the word."""
+    read_startup(connection)
+    connection.sendall(HALF)
+
+
+def heard(client: PlainClient) -> bytes:
+    data = b""
+    while more := client.socket.recv(65_536):
+        data += more
+    return data
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        PROTOCOL_3_0,
+        pytest.param(
+            PROTOCOL_3_0 | 99,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="before a client of an unknown minor version is let in, a message is held back until it is whole,"
+                " and what is held back is lost when the server ends its stream",
+            ),
+        ),
+    ],
+)
+def test_half_a_message_arrives(start_proxy: StartProxy, protocol: int) -> None:
+    with FakeServer(says_half) as server:
+        proxy = start_proxy(upstream=server.address, upstream_tls__mode="disable")
+        with PlainClient(proxy.address, m.startup(protocol, user="u")) as client:
+            assert heard(client) == HALF

@@ -30,6 +30,14 @@ PACKETS: Final = (
     b"GET / HTTP/1.1\r\nHost: db\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 )
+# What a server may say before it lets a client in.
+SASL: Final = b"\0\0\0\x0aSCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"
+BEGINNINGS: Final = (
+    m.message("R", SASL) + m.message("R", b"\0\0\0\x0br=1,s=2,i=4096") + m.message("R", b"\0\0\0\x0cv=3") + m.STARTED,
+    m.message("R", SASL) + m.error("28000", "FATAL"),
+    m.message("v", b"\0\3\0\2\0\0\0\1_pq_.x\0") + m.NOTICE + m.STARTED,
+    m.message("R", b"\0\0\0\5salt") + m.error("28P01", "FATAL"),
+)
 SIDES: Final = {"client": True, "server": False}
 
 
@@ -69,7 +77,8 @@ def valid() -> Iterator[Case]:
 
 def seeds() -> list[Case]:
     """What cases are made from."""
-    return [*valid(), *found().values()]
+    beginnings = [(Chunk(from_client=False, data=data),) for data in BEGINNINGS]
+    return [*valid(), *beginnings, *found().values()]
 
 
 def size(case: Sequence[Chunk]) -> int:

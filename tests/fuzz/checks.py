@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from proxy.errors import PeerError
+from proxy.report.events import InternalError
+from proxy.wire.authentication import LONGEST, AuthenticationGate
 from proxy.wire.hold import Hold
 from proxy.wire.scanner import SKIP, Scanner, capture_limits
 from proxy.wire.startup import CancelRequest, EncryptionRequest, FirstPackets
@@ -161,6 +163,8 @@ def check_guard(case: Case) -> None:
         session.loop.advance(choose.choice((0.0, 0.1, 2.0, 40.0)))
         assert not opaque or len(session.events) == told, f"told of an opaque session: {session.names()[told:]}"
     session.guard.client_gone("eof", session.loop.now)
+    faults = [event for event in session.events if isinstance(event, InternalError)]
+    assert faults == []
 
 
 # The scanner.
@@ -220,9 +224,31 @@ def begin(data: bytes, cutting: Cutting) -> tuple[bool, tuple[str, object]]:
     return encrypted, ("more", packets.rest)
 
 
+# Authentication.
+
+
+def check_gate(case: Case) -> None:
+    """What the server says passes as it is, the same however it is cut, and not more of it is held back than may be."""
+    data = b"".join(chunk.data for chunk in case if not chunk.from_client)
+    for withhold_plus in (False, True):
+        first = pass_gate(data, Cutting(0), withhold_plus=withhold_plus)
+        for cutting in (Cutting(1), Cutting(50)):
+            assert first == pass_gate(data, cutting, withhold_plus=withhold_plus), f"{cutting}, {withhold_plus}"
+    passed = pass_gate(data, Cutting(0), withhold_plus=False)[0]
+    assert data.startswith(passed)
+    assert len(data) - len(passed) <= LONGEST
+
+
+def pass_gate(data: bytes, cutting: Cutting, *, withhold_plus: bool) -> tuple[bytes, object]:
+    gate = AuthenticationGate("hint", withhold_plus=withhold_plus)
+    passed = b"".join(gate.feed(piece) for piece in cutting.pieces(data))
+    return passed, (gate.open, gate.offered, gate.refused, gate.version)
+
+
 CHECKS: Final[dict[str, Callable[[Case], object]]] = {
     "tracker": check_tracker,
     "guard": check_guard,
     "scanner": check_scanner,
+    "gate": check_gate,
     "first_packets": check_first_packets,
 }

@@ -11,6 +11,7 @@ import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,12 @@ from tests.fuzz.case import CORPUS, PACKETS, Case, Chunk, found, seeds, write
 from tests.fuzz.checks import CHECKS, Seen
 from tests.fuzz.known import KNOWN
 from tests.fuzz.mutate import mutate, mutate_packets
+from tests.fuzz.sockets import Relay, any_case
 
 TRIES: Final = 2000  # to make a case smaller
+SELDOM: Final = 0.05
+
+Checks = Mapping[str, Callable[[Case], object]]
 
 
 class Fuzz:
@@ -27,6 +32,7 @@ class Fuzz:
 
     Args:
         seed: of all that is random.
+        relay: for conversations through a proxy.
 
     Attributes:
         done: how many cases, by check.
@@ -34,13 +40,14 @@ class Fuzz:
         failures: a case for each thing that is wrong.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, relay: Relay) -> None:
+        self._checks: Checks = CHECKS | {"sockets": relay.check}
         self._choose = random.Random(seed)  # noqa: S311 - a seed that is printed is no secret
         self._seeds = seeds()
         self._known: set[object] = set()
         self.done: Counter[str] = Counter()
         self.failures: dict[str, Case] = {}
-        self._expected = {what for name, case in found().items() if name in KNOWN and (what := wrong_with(name, case))}
+        self._expected = {what for name, case in found().items() if name in KNOWN and (what := wrong_with(self._checks, name, case))}
 
     @property
     def reached(self) -> int:
@@ -50,8 +57,10 @@ class Fuzz:
         """One case, for every check."""
         case = mutate(self._choose, self._seeds)
         self._keep(case, self._check("tracker", case))
-        self._check("guard", case)
-        self._check("scanner", case)
+        for name in ("guard", "scanner", "gate"):
+            self._check(name, case)
+        if self._choose.random() < SELDOM:  # it takes ten times as long
+            self._check("sockets", any_case(self._choose, self._seeds))
         packets = mutate_packets(self._choose, PACKETS)
         self._check("first_packets", (Chunk(from_client=True, data=packets),))
 
@@ -64,11 +73,11 @@ class Fuzz:
     def _check(self, name: str, case: Case) -> object:
         self.done[name] += 1
         try:
-            return CHECKS[name](case)
+            return self._checks[name](case)
         except Exception as error:  # noqa: BLE001 - whatever is raised is what is looked for
             what = kind_of(name, error)
             if what not in self.failures and what not in self._expected:
-                self.failures[what] = smaller(name, case, what)
+                self.failures[what] = smaller(self._checks, name, case, what)
             return None
 
 
@@ -77,17 +86,17 @@ def kind_of(name: str, error: Exception) -> str:
     return f"{name}: {type(error).__name__}: {re.sub(r'[0-9]+', 'N', str(error))[:60]}"
 
 
-def wrong_with(name: str, case: Case) -> str | None:
+def wrong_with(checks: Checks, name: str, case: Case) -> str | None:
     """What the check that a name begins with says of a case."""
     name = name.partition("-")[0]
     try:
-        CHECKS[name](case)
+        checks[name](case)
     except Exception as error:  # noqa: BLE001 - the same
         return kind_of(name, error)
     return None
 
 
-def smaller(name: str, case: Case, what: str) -> Case:
+def smaller(checks: Checks, name: str, case: Case, what: str) -> Case:
     """The case without what it does not need in order to fail."""
     tries = 0
     size = max((len(chunk.data) for chunk in case), default=0)
@@ -95,25 +104,25 @@ def smaller(name: str, case: Case, what: str) -> Case:
         before = case
         for candidate in [case[:at] + case[at + 1 :] for at in range(len(case))]:
             tries += 1
-            if wrong_with(name, candidate) == what:
+            if wrong_with(checks, name, candidate) == what:
                 case = candidate
                 break
         if case is before:
-            case, more = without_bytes(name, case, what, size)
+            case, more = without_bytes(checks, name, case, what, size)
             tries += more
         if case == before:
             size //= 2
     return case
 
 
-def without_bytes(name: str, case: Case, what: str, size: int) -> tuple[Case, int]:
+def without_bytes(checks: Checks, name: str, case: Case, what: str, size: int) -> tuple[Case, int]:
     """The case without so many bytes somewhere, if it still fails, and how often that was tried."""
     tries = 0
     for at, (from_client, data) in enumerate(case):
         for begin in range(0, len(data), size):
             tries += 1
             candidate = (*case[:at], Chunk(from_client, data[:begin] + data[begin + size :]), *case[at + 1 :])
-            if wrong_with(name, candidate) == what:
+            if wrong_with(checks, name, candidate) == what:
                 return candidate, tries
     return case, tries
 
@@ -134,10 +143,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 30))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.seconds:g} s")
-    fuzz = Fuzz(arguments.seed)
-    end = time.monotonic() + arguments.seconds
-    while time.monotonic() < end:
-        fuzz.step()
+    with Relay() as relay:
+        fuzz = Fuzz(arguments.seed, relay)
+        end = time.monotonic() + arguments.seconds
+        while time.monotonic() < end:
+            fuzz.step()
     print(f"{dict(fuzz.done)}; {fuzz.reached} states reached")
     for what, case in fuzz.failures.items():
         print(f"FAILED {what}\n  {save(what, case)}")

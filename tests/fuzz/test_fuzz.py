@@ -1,11 +1,14 @@
 """Cases that were found, and some seconds of new ones; `make fuzz` looks for more."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.fuzz.case import Case, found, read, seeds, valid, write
 from tests.fuzz.checks import CHECKS
 from tests.fuzz.fuzz import Fuzz
 from tests.fuzz.known import KNOWN
+from tests.fuzz.sockets import Relay
 
 STEPS = 300
 
@@ -17,9 +20,15 @@ def cases() -> list[object]:
     ]
 
 
+@pytest.fixture(scope="module")
+def relay() -> Iterator[Relay]:
+    with Relay() as relay:
+        yield relay
+
+
 @pytest.mark.parametrize(("name", "case"), cases())
-def test_a_case_that_was_found(name: str, case: Case) -> None:
-    CHECKS[name.partition("-")[0]](case)
+def test_a_case_that_was_found(relay: Relay, name: str, case: Case) -> None:
+    (CHECKS | {"sockets": relay.check})[name.partition("-")[0]](case)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -33,8 +42,13 @@ def test_a_case_can_be_written_and_read() -> None:
         assert read(write(case)) == tuple(chunk for chunk in case if chunk.data)
 
 
-def test_new_cases() -> None:
-    fuzz = Fuzz(seed=1)
+def test_what_is_valid_arrives(relay: Relay) -> None:
+    for case in valid():
+        relay.check(case)
+
+
+def test_new_cases(relay: Relay) -> None:
+    fuzz = Fuzz(1, relay)
     for _ in range(STEPS):
         fuzz.step()
     assert fuzz.failures == {}
