@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check chart image scenarios soak bench format schema clean
+.PHONY: help demo test check differential fuzz chart image scenarios soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ test: $(VENV)/.test ## the whole test suite (needs PyPI alone)
 
 check: $(VENV)/.check ## ruff and mypy, as strict as they go
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+differential: $(VENV)/.test ## random scripts, directly and through the proxy, byte by byte: MINUTES=10 for each server
+	@DIFFERENTIAL_MINUTES="$(or $(MINUTES),2)" $(BIN)/pytest -s tests/differential
+
+fuzz: $(VENV)/.test ## mutated bytes for everything that looks at bytes: SECONDS=60, and SEED=1 for the same again
+	@$(BIN)/python -m tests.fuzz.fuzz --seconds "$(or $(SECONDS),60)" $(if $(SEED),--seed "$(SEED)")
 
 chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it against Kubernetes's schemas
 	@$(BIN)/pytest tests/chart

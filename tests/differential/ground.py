@@ -31,8 +31,21 @@ MORE: Final = """
         'BEGIN FOR i IN 1..times LOOP RAISE NOTICE ''%'', i; RETURN NEXT i; END LOOP; END';
 """
 KNOWN: Final = "uvloop.loop.UVHandle._ensure_alive"
-RESET: Final = "TRUNCATE truth, truth_deferred, truth_refused, wide; INSERT INTO wide SELECT n, repeat('x', n) FROM generate_series(1, 30) n"
-TABLES: Final = ("truth", "truth_deferred", "truth_refused", "wide")
+RESET: Final = """
+    TRUNCATE truth, truth_deferred, truth_refused, wide;
+    INSERT INTO wide SELECT n, repeat('x', n) FROM generate_series(1, 30) n
+"""
+PREPARED: Final = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
+LEFT: Final = (
+    "SELECT a FROM truth ORDER BY 1",
+    "SELECT a FROM truth_deferred ORDER BY 1",
+    "SELECT a FROM truth_refused ORDER BY 1",
+    "SELECT n, t FROM wide ORDER BY 1",
+    PREPARED,
+)
+CLIENTS: Final = """
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+"""
 
 
 class Ground:
@@ -101,18 +114,15 @@ class Ground:
     def reset(self, number: int) -> None:
         """Put this client's database in order, once nobody uses it any more."""
         judge = self._judge(number)
-        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
-        until(lambda: judge.execute(query).fetchone() == (1,), what="somebody is left in the database")
-        for (gid,) in judge.execute("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()").fetchall():
+        until(lambda: judge.execute(CLIENTS).fetchone() == (1,), what="somebody is left in the database")
+        for (gid,) in judge.execute(PREPARED).fetchall():
             judge.execute(f"ROLLBACK PREPARED '{gid}'")
         judge.execute(RESET)
 
     def left(self, number: int) -> list[object]:
         """What is in this client's database now."""
         judge = self._judge(number)
-        found = [judge.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall() for table in TABLES]
-        query = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY 1"
-        return [*found, judge.execute(query).fetchall()]
+        return [judge.execute(query).fetchall() for query in LEFT]
 
 
 @contextlib.contextmanager

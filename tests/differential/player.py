@@ -96,7 +96,7 @@ class Wire(PlainClient):
             self.socket.sendall(m.ssl_request())
             assert self.socket.recv(1) == b"S", "TLS was refused"
             self.socket = way.tls.wrap_socket(self.socket, server_hostname="localhost")
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
 
     def send(self, data: bytes) -> None:
         while data and not self.ended:

@@ -10,7 +10,9 @@ from tests.differential.ground import Ground, faults
 from tests.differential.player import Manner
 from tests.differential.script import End, Script
 
-CORPUS: Final = {file.stem: Script.read(file.read_text()) for file in Path(__file__).with_name("corpus").glob("*.script")}
+CORPUS: Final = {
+    file.stem: Script.read(file.read_text()) for file in Path(__file__).with_name("corpus").glob("*.script")
+}
 OTHERS: Final = (Manner(), Manner(largest=300, seed=3, waits=False))
 MANNERS: Final = (
     *OTHERS,

@@ -35,7 +35,7 @@ def ground() -> Iterator[Ground]:
 def round_of(ground: Ground, number: int) -> None:
     choose = random.Random(number)  # noqa: S311 - scripts are no secret
     scripts = [write(ground, client, choose) for client in range(CLIENTS)]
-    manners = [Manner(choose.choice((0, 1, 50)), number, waits=choose.random() < 0.7) for _ in scripts]  # noqa: PLR2004 - most
+    manners = [Manner(choose.choice((0, 1, 50)), number, waits=choose.random() < 0.7) for _ in scripts]
     direct = [play_directly(ground, script, client) for client, script in enumerate(scripts)]
     assert compare(ground, scripts, direct, manners, turns=number) is None
 

@@ -71,7 +71,11 @@ def valid() -> Iterator[Case]:
     for steps in TRANSCRIPTS.values():
         yield tuple(Chunk(isinstance(step, Client), step.data) for step in steps if not isinstance(step, Expect))
     for file in sorted(SCRIPTS.glob("*.script")):
-        sent = [Chunk(from_client=True, data=step.data) for step in Script.read(file.read_text()).steps if isinstance(step, Send)]
+        sent = [
+            Chunk(from_client=True, data=step.data)
+            for step in Script.read(file.read_text()).steps
+            if isinstance(step, Send)
+        ]
         yield (Chunk(from_client=False, data=m.STARTED), *sent)
 
 

@@ -58,7 +58,6 @@ class Seen(NamedTuple):
     texts: tuple[bytes, ...] = ()
     rest: tuple[object, ...] = ()
 
-
     @property
     def where(self) -> tuple[object, ...]:
         """What tells it apart from what others have led to, without texts and figures."""
@@ -117,7 +116,8 @@ def kept(thing: object) -> int:
         elif isinstance(one, (list, tuple, set, deque)):
             waiting += one
         elif type(one).__module__.startswith(OURS) and not isinstance(one, enum.Enum):
-            waiting += [getattr(one, name) for name in type(one).__slots__ if hasattr(one, name)]
+            slots: tuple[str, ...] = getattr(type(one), "__slots__", ())
+            waiting += [getattr(one, name) for name in slots if hasattr(one, name)]
     return total
 
 
@@ -125,7 +125,7 @@ def kept(thing: object) -> int:
 
 
 def check_tracker(case: Case) -> Seen:
-    """Nothing raises, no fault of ours, the same however it is cut, and no more kept than may be; what is known then."""
+    """Nothing raises, no fault of ours, the same however it is cut, not too much is kept; what is known at the end."""
     first = play(case, Cutting(0))
     for cutting in (Cutting(1), Cutting(100)):
         for number, (one, other) in enumerate(zip(first, play(case, cutting), strict=True)):
@@ -218,7 +218,10 @@ def begin(data: bytes, cutting: Cutting) -> tuple[bool, tuple[str, object]]:
             encrypted = True
         elif packet is not None:
             assert data[:taken].endswith(packet.packet + packets.rest), "bytes were lost"
-            return encrypted, ("packet", (packet, packet.key if isinstance(packet, CancelRequest) else packet.is_replication))
+            return encrypted, (
+                "packet",
+                (packet, packet.key if isinstance(packet, CancelRequest) else packet.is_replication),
+            )
         size = len(packets.rest)
         assert size <= MOST_BEGINNING, f"{size} bytes are kept"
     return encrypted, ("more", packets.rest)

@@ -47,7 +47,9 @@ class Fuzz:
         self._known: set[object] = set()
         self.done: Counter[str] = Counter()
         self.failures: dict[str, Case] = {}
-        self._expected = {what for name, case in found().items() if name in KNOWN and (what := wrong_with(self._checks, name, case))}
+        self._expected = {
+            what for name, case in found().items() if name in KNOWN and (what := wrong_with(self._checks, name, case))
+        }
 
     @property
     def reached(self) -> int:

@@ -3,8 +3,8 @@
 from typing import Final
 
 KNOWN: Final[dict[str, str]] = {
-    "tracker-ready_for_query_without_a_status": "IndexError in MessageFlow.ready, reported as a fault of ours",
-    "tracker-parameter_status_without_a_value": "ValueError in MessageFlow.parameter_status, reported as a fault of ours",
+    "tracker-ready_for_query_without_a_status": "IndexError in MessageFlow.ready, reported as ours",
+    "tracker-parameter_status_without_a_value": "ValueError in MessageFlow.parameter_status, reported as ours",
 }
 
 # Where a proxy says that these are.

@@ -6,7 +6,7 @@ from struct import pack
 from typing import Final
 
 from tests import messages as m
-from tests.fuzz.case import Case, Chunk, size
+from tests.fuzz.case import Case, size
 
 LENGTHS: Final = (-(1 << 31), -1, 0, 1, 3, 4, 5, 6, 8, 63, 255, 256, 2304, 65_536, 1 << 24, 1 << 30, (1 << 31) - 1)
 KINDS: Final = "BCDEFHPQSXdcfp123ACDEGHIKNRSTVWZnstv"
@@ -112,15 +112,15 @@ def mutate(choose: random.Random, seeds: Sequence[Case]) -> Case:
     for _ in range(choose.choice((1, 1, 2, 3, 5, 8))):
         at = choose.randrange(len(chunks)) if chunks else 0
         what = choose.random()
-        if not chunks or what < 0.1:  # noqa: PLR2004 - one of ten
+        if not chunks or what < 0.1:
             other = choose.choice(seeds)
             begin = choose.randrange(len(other)) if other else 0
             chunks[at:at] = other[begin : begin + choose.randrange(1, 6)]
-        elif what < 0.2:  # noqa: PLR2004 - one of ten
+        elif what < 0.2:
             chunks.insert(choose.randrange(len(chunks)), chunks.pop(at))
-        elif what < 0.25:  # noqa: PLR2004 - one of twenty
+        elif what < 0.25:
             chunks[at] = chunks[at]._replace(from_client=not chunks[at].from_client)
-        elif what < 0.3:  # noqa: PLR2004 - one of twenty
+        elif what < 0.3:
             del chunks[at]
         elif chunks[at].data:
             (change,) = choose.choices(list(CHANGES), list(CHANGES.values()))

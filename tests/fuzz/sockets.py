@@ -24,7 +24,12 @@ STARTUPS: Final = (
     m.startup(3 << 16 | 99, user="u"),
     m.startup(2 << 16, user="u"),
 )
-OPTIONS: Final = {"upstream_tls__mode": "disable", "flag_after": "10ms", "cancel_abandoned": "false", "authentication_timeout": "never"}
+OPTIONS: Final = {
+    "upstream_tls__mode": "disable",
+    "flag_after": "10ms",
+    "cancel_abandoned": "false",
+    "authentication_timeout": "never",
+}
 
 
 class Relay:
@@ -76,7 +81,7 @@ class Said:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self._sides = {True: client, False: server}
         for side in self._sides.values():
-            side.setblocking(False)
+            side.settimeout(0)
         self.by_client, self.by_server = bytearray(), bytearray()
         self.to_client, self.to_server = bytearray(), bytearray()
 
@@ -92,7 +97,9 @@ class Said:
     def hear_all(self, startup: int = 0) -> None:
         while len(self.to_client) < len(self.by_server) or len(self.to_server) < startup + len(self.by_client):
             readable = select.select(list(self._sides.values()), [], [], PATIENCE)[0]
-            assert readable, f"{len(self.to_client)} of {len(self.by_server)}, {len(self.to_server)} of {len(self.by_client)}"
+            assert readable, (
+                f"{len(self.to_client)} of {len(self.by_server)}, {len(self.to_server)} of {len(self.by_client)}"
+            )
             self._hear(readable)
 
     def _hear(self, sides: list[socket.socket]) -> None:
