@@ -54,7 +54,7 @@ def written(ground: Ground, number: int, choose: random.Random) -> Script:
         reject()
 
 
-@pytest.mark.timeout(0 if MINUTES else 120)
+@pytest.mark.timeout(0 if MINUTES else 600)  # to make a failing script small takes its time
 def test_random_scripts(ground: Ground) -> None:
     examples = EXAMPLES if ground.is_first or MINUTES else FEW
     given_scripts = given(
