@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check differential fuzz chart image scenarios soak bench format schema clean
+.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ differential: $(VENV)/.test ## random scripts, directly and through the proxy, b
 
 fuzz: $(VENV)/.test ## mutated bytes for everything that looks at bytes: SECONDS=60, and SEED=1 for the same again
 	@$(BIN)/python -m tests.fuzz.fuzz --seconds "$(or $(SECONDS),60)" $(if $(SEED),--seed "$(SEED)")
+
+fuzz-guided: $(VENV)/.guided ## the same, led by coverage (Atheris, where it has a wheel): SECONDS=60
+	@$(BIN)/python -m tests.fuzz.guided -max_total_time="$(or $(SECONDS),60)"
 
 chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it against Kubernetes's schemas
 	@$(BIN)/pytest tests/chart
