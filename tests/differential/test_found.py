@@ -19,10 +19,6 @@ def until_terminate(connection: socket.socket) -> None:
         pass
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="what comes behind a Terminate is written to the server's transport when that is closed, and raises",
-)
 def test_what_comes_behind_a_terminate_is_no_fault_of_ours(start_proxy: StartProxy) -> None:
     with FakeServer(until_terminate) as server:
         proxy = start_proxy(upstream=server.address)
