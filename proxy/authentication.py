@@ -55,6 +55,10 @@ class Authentication:
         """Take what the server sent; returns what to pass on now."""
         return self._gate.feed(data)
 
+    def finish(self) -> bytes:
+        """The server will say nothing more; returns what is still to be passed on."""
+        return self._gate.finish()
+
     def refused(self) -> str:
         """Why channel binding has kept this client out, and what to set; "" if it has not."""
         return REFUSED if self._gate.refused else ""

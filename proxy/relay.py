@@ -114,7 +114,7 @@ class Leg(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write bytes of ours."""
-        if self.transport is not None and not self.transport.is_closing():
+        if data and self.transport is not None and not self.finished and not self.transport.is_closing():
             self.transport.write(data)
 
     def finish(self) -> None:

@@ -141,7 +141,7 @@ class Session:
             self._authentication_deadline()
             self.guard.start()
         authentication = Authentication(client, dialogue.transport, self._startup)
-        self._authentication = authentication
+        self._authentication = None if authentication.over else authentication
         self.server.forward = client.write if authentication.over else self._authenticate
         self.client.forward = dialogue.transport.write
         early, self._early, self.client.received = self._early, b"", 0
@@ -238,6 +238,8 @@ class Session:
         self.ending.client_said_goodbye()
 
     def _server_ended(self, error: Exception | None) -> None:
+        if self._authentication is not None:
+            self.client.write(self._authentication.finish())
         self.ending.server_ended(error)
 
     def _server_stuffed(self) -> None:

@@ -101,6 +101,12 @@ class AuthenticationGate:
             self._buffer = b""
         return b"".join(passed)
 
+    def finish(self) -> bytes:
+        """The server will say nothing more; returns what it began to say and may not have ended."""
+        self.open = True
+        rest, self._buffer = self._buffer, b""
+        return rest
+
     def _look(self, kind: int, message: bytes) -> bytes:
         if kind == ERROR_RESPONSE:
             self.open = True

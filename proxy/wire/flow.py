@@ -306,7 +306,7 @@ class MessageFlow:
         """ReadyForQuery: the only message that says whether a transaction is open."""
         if self.due.ready():
             self._statements.answered()
-        self.status = body[0]
+        self.status = body[0] if body else 0
         if self.status not in STATUSES:
             self.confused = "a transaction status that does not exist"
         self._turn_since = self.now
@@ -323,7 +323,8 @@ class MessageFlow:
 
     def parameter_status(self, body: bytes) -> None:
         """ParameterStatus."""
-        name, value = body.split(b"\0")[:2]
+        name, _, rest = body.partition(b"\0")
+        value = rest.partition(b"\0")[0]
         if name.decode("latin-1") in PARAMETERS:
             self.parameters[name.decode("latin-1")] = value.decode("utf-8", "replace")
 

@@ -7,17 +7,9 @@ import pytest
 from tests.fuzz.case import Case, found, read, seeds, valid, write
 from tests.fuzz.checks import CHECKS
 from tests.fuzz.fuzz import Fuzz
-from tests.fuzz.known import KNOWN
 from tests.fuzz.sockets import Relay
 
 STEPS = 300
-
-
-def cases() -> list[object]:
-    return [
-        pytest.param(name, case, id=name, marks=[pytest.mark.xfail(strict=True, reason=KNOWN[name])] * (name in KNOWN))
-        for name, case in found().items()
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +18,7 @@ def relay() -> Iterator[Relay]:
         yield relay
 
 
-@pytest.mark.parametrize(("name", "case"), cases())
+@pytest.mark.parametrize(("name", "case"), found().items(), ids=found())
 def test_a_case_that_was_found(relay: Relay, name: str, case: Case) -> None:
     (CHECKS | {"sockets": relay.check})[name.partition("-")[0]](case)
 
