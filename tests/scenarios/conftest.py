@@ -9,7 +9,7 @@ import pytest
 from tests.compatibility import Section, Table, outcome_of
 from tests.life.conftest import start_trusting
 from tests.servers.npm import VERSIONS, Unavailable
-from tests.servers.server import LOCAL, RealPostgres
+from tests.servers.server import RealPostgres
 
 __all__ = ["start_trusting"]
 
@@ -18,6 +18,7 @@ GROUPS = ("holds", "no false alarms", "tracker", "protocol and cancel", "replica
 outcomes = Table("What was tested", "Postgres", columns=GROUPS)
 differences = Table("What differs, and is the same through pgleash", "", columns=[str(major) for major in VERSIONS])
 section = Section("versions", Path(__file__).parent, outcomes, differences)
+TRUST = "host all all 127.0.0.1/32 trust"
 exact: dict[int, str] = {}  # by major version, what the server calls its own
 
 Differs = Callable[[str, str], None]
@@ -55,7 +56,7 @@ def postgres(major: int) -> Iterator[RealPostgres]:
 @pytest.fixture(scope="session")
 def trusting(major: int) -> Iterator[RealPostgres]:
     """A server of this version that asks nobody for a password."""
-    with running(major, LOCAL.replace("local", "host").replace("trust", "127.0.0.1/32 trust")) as server:
+    with running(major, TRUST) as server:
         yield server
 
 

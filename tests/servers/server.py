@@ -1,5 +1,6 @@
 """A throw-away Postgres of any supported major version, with TLS."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -70,3 +71,26 @@ class RealPostgres(Postgres):
                 f"ssl_cert_file = '{self.certificates.cert_file}'\n"
                 f"ssl_key_file = '{self.certificates.key_file}'\n"
             )
+
+
+class Standby(RealPostgres):
+    """A hot standby, made of a backup of its primary."""
+
+    def __init__(self, primary: RealPostgres, backup: Path, upstream: str) -> None:
+        """Prepare a standby of this primary.
+
+        Args:
+            primary: whose major version, superuser and certificates it has.
+            backup: what pg_basebackup has written.
+            upstream: a connection string: from where it gets its WAL.
+        """
+        super().__init__(primary.version, settings={"primary_conninfo": upstream})
+        self.password = primary.password
+        self.certificates = primary.certificates
+        self._backup = backup
+
+    def _initialize(self) -> None:
+        data = self.socket_directory / "data"
+        shutil.copytree(self._backup, data, symlinks=True)
+        (data / "standby.signal").touch()
+        self._account.own(data)
