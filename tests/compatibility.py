@@ -13,7 +13,7 @@ import pytest
 DOCUMENT = Path(__file__).parents[1] / "docs" / "compatibility.md"
 OPTION = "--write-compatibility"
 NOTHING = "–"  # noqa: RUF001 - a dash in a table
-OUTCOMES = (NOTHING, "pass", "fail")  # the worst stands last
+OUTCOMES = (NOTHING, "pass", "known failure", "fail")  # the worst stands last
 
 
 class Table:
@@ -23,10 +23,20 @@ class Table:
         heading: what stands above it; may be empty.
         corner: what the first column is.
         columns, rows: their names.
+        only_differences: whether to leave out rows that say the same in every column.
     """
 
-    def __init__(self, heading: str, corner: str, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        heading: str,
+        corner: str,
+        columns: Sequence[str] = (),
+        rows: Sequence[str] = (),
+        *,
+        only_differences: bool = False,
+    ) -> None:
         self.heading = heading
+        self._only_differences = only_differences
         self._corner = corner
         self._columns = list(columns)
         self._cells: dict[str, dict[str, str]] = {row: {} for row in rows}
@@ -44,7 +54,10 @@ class Table:
 
     def render(self) -> str:
         lines = [[self._corner, *self._columns], ["---"] * (1 + len(self._columns))]
-        lines += [[row, *(cells.get(name, NOTHING) for name in self._columns)] for row, cells in self._cells.items()]
+        for row, cells in self._cells.items():
+            texts = [cells.get(name, NOTHING) for name in self._columns]
+            if len(set(texts)) > 1 or not self._only_differences:
+                lines.append([row, *texts])
         table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
         return f"### {self.heading}\n\n{table}" if self.heading else table
 
@@ -90,7 +103,9 @@ class Section:
 
 def outcome_of(report: pytest.TestReport) -> str | None:
     """How a test has ended, as one of OUTCOMES; None: this report does not tell. A skipped test says nothing."""
-    if report.failed or hasattr(report, "wasxfail"):
+    if hasattr(report, "wasxfail"):
+        return "known failure"
+    if report.failed:
         return "fail"
     if report.skipped:
         return NOTHING

@@ -46,3 +46,11 @@ def test_the_order_is_the_given_one() -> None:
             table.record(row, column, row + column)
     assert table.render().splitlines()[0] == "| version | b | a | c |"
     assert [line.split()[1] for line in table.render().splitlines()[2:]] == ["14", "13", "15"]
+
+
+def test_what_is_the_same_in_every_column_may_be_left_out() -> None:
+    table = Table("", "version", only_differences=True)
+    for row, texts in {"same": ("1", "1"), "other": ("1", "2"), "missing": ("1",)}.items():
+        for column, text in zip("ab", texts, strict=False):
+            table.record(row, column, text)
+    assert table.render().splitlines()[2:] == ["| other | 1 | 2 |", f"| missing | 1 | {NOTHING} |"]

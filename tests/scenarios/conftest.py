@@ -16,7 +16,9 @@ __all__ = ["start_trusting"]
 # In the order of the columns; each is the GROUP of a module here.
 GROUPS = ("holds", "no false alarms", "tracker", "protocol and cancel", "replication", "clients end", "server ends")
 outcomes = Table("What was tested", "Postgres", columns=GROUPS)
-differences = Table("What differs, and is the same through pgleash", "", columns=[str(major) for major in VERSIONS])
+differences = Table(
+    "What differs, and is the same through pgleash", "", [str(major) for major in VERSIONS], only_differences=True
+)
 section = Section("versions", Path(__file__).parent, outcomes, differences)
 TRUST = "host all all 127.0.0.1/32 trust"
 exact: dict[int, str] = {}  # by major version, what the server calls its own
