@@ -14,7 +14,16 @@ from tests.servers.server import RealPostgres
 __all__ = ["start_trusting"]
 
 # In the order of the columns; each is the GROUP of a module here.
-GROUPS = ("holds", "no false alarms", "tracker", "protocol and cancel", "replication", "clients end", "server ends")
+GROUPS = (
+    "holds",
+    "no false alarms",
+    "tracker",
+    "protocol and cancel",
+    "TLS and SCRAM",
+    "replication",
+    "clients end",
+    "server ends",
+)
 outcomes = Table("What was tested", "Postgres", columns=GROUPS)
 differences = Table(
     "What differs, and is the same through pgleash", "", [str(major) for major in VERSIONS], only_differences=True

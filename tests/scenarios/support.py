@@ -11,8 +11,23 @@ from proxy.wire.messages import PROTOCOL_3_0
 from tests.harness import Proxy, until
 from tests.life.support import PlainClient
 from tests.rawclient import Message, fields
+from tests.servers.server import RealPostgres
 
 LONG_KEYS = 18  # the first version that knows protocol 3.2
+
+
+def legs(kind: str, server: RealPostgres) -> dict[str, str]:
+    """Options of a proxy: clear text on both legs, or TLS towards the server and for those clients that want it."""
+    if kind == "clear":
+        return {"upstream_tls__mode": "disable"}
+    certificates = server.certificates
+    return {
+        "upstream_tls__mode": "verify-full",
+        "upstream_tls__ca_file": str(certificates.ca_file),
+        "client_tls__mode": "allow",
+        "client_tls__cert_file": str(certificates.cert_file),
+        "client_tls__key_file": str(certificates.key_file),
+    }
 
 
 def address_of(server: Postgres) -> Address:

@@ -21,6 +21,7 @@ from tests.conftest import StartProxy
 from tests.harness import PATIENCE, Proxy, dsn, until
 from tests.rawclient import RawClient
 from tests.scenarios.conftest import Differs, running
+from tests.scenarios.support import legs
 from tests.servers.server import RealPostgres, Standby
 
 GROUP = "replication"
@@ -28,12 +29,12 @@ LIMIT = 0.2
 MANY = 20_000  # rows; more than a replication slot decodes in memory
 
 
-@pytest.fixture
-def proxy(start_proxy: StartProxy) -> Iterator[Proxy]:
+@pytest.fixture(params=["clear", "TLS"])
+def proxy(request: pytest.FixtureRequest, postgres: RealPostgres, start_proxy: StartProxy) -> Iterator[Proxy]:
     limit = f"{LIMIT}s"
     limits = {"flag_after": limit, "terminate_after": limit}
     limits |= {"flag_transaction_after": limit, "terminate_transaction_after": limit}
-    with understanding(start_proxy(**limits)) as proxy:
+    with understanding(start_proxy(**limits, **legs(request.param, postgres))) as proxy:
         yield proxy
         assert proxy.recorder.of(LeakEvent) == []
 

@@ -8,6 +8,8 @@ from tests.conftest import StartProxy
 from tests.harness import Proxy, dsn
 from tests.servers.server import RealPostgres
 
+GROUP = "TLS and SCRAM"
+
 WORKS = ""
 # What the client says where it does not work. libpq's own words for `require`, since it is libpq that gives up.
 NO_TLS = "channel binding required, but SSL not in use"

@@ -1,12 +1,12 @@
 """The server ends, in every way: what its clients see through the proxy is what they see without it.
 
-Clients in every state, each once directly and once through the proxy, on one server; then that is ended. Of what they
-get, types and fields of all messages and the end of the stream are compared.
+Clients in every state, each once directly, once through a proxy and once through one that speaks TLS with the server;
+then that is ended. Of what they get, types and fields of all messages and the end of the stream are compared.
 """
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import psycopg
@@ -31,14 +31,14 @@ from tests.life.test_endings import (
 from tests.rawclient import Message
 from tests.scenarios import conftest
 from tests.scenarios.conftest import Differs
-from tests.scenarios.support import address_of, both, told
+from tests.scenarios.support import address_of, both, legs, told
 from tests.servers.server import RealPostgres
 
 GROUP = "server ends"
 
 State = Callable[[PlainClient], str]
 STATES: list[State] = [idle, in_transaction, in_failed_transaction, running, running_in_transaction, copy_in, stalled]
-Pair = tuple[PlainClient, PlainClient]
+Alike = list[PlainClient]  # the direct one stands first
 
 
 def fast_shutdown(server: Postgres) -> None:
@@ -65,19 +65,21 @@ def doomed(major: int) -> Iterator[RealPostgres]:
 
 
 @pytest.fixture
-def clients(doomed: RealPostgres, start_proxy: StartProxy) -> Iterator[dict[State, Pair]]:
-    """In each state a direct client, and one of a proxy's."""
-    proxy = start_proxy(upstream=f"{doomed.host}:{doomed.port}", flag_after="never")
+def clients(doomed: RealPostgres, start_proxy: StartProxy) -> Iterator[dict[State, Alike]]:
+    """In each state a direct client, and one of each proxy's."""
+    upstream = f"{doomed.host}:{doomed.port}"
+    proxies = [start_proxy(upstream=upstream, flag_after="never", **legs(kind, doomed)) for kind in ("clear", "TLS")]
+    addresses = [address_of(doomed), *(proxy.address for proxy in proxies)]
     with ExitStack() as stack, doomed.connect() as judge:
-        pairs = {state: stack.enter_context(both(doomed, proxy)) for state in STATES}
-        for state, pair in pairs.items():
-            for client in pair:
-                client.log_in()
+        alike = {state: [stack.enter_context(connected(address)) for address in addresses] for state in STATES}
+        for state, each in alike.items():
+            for client in each:
                 waits_for(judge, client.backend_pid, state(client))
-        yield pairs
-    proxy.settle()
-    assert proxy.recorder.of(ProtocolViolation) == []
-    assert proxy.recorder.of(InternalError) == []
+        yield alike
+    for proxy in proxies:
+        proxy.settle()
+        assert proxy.recorder.of(ProtocolViolation) == []
+        assert proxy.recorder.of(InternalError) == []
 
 
 def rest(client: PlainClient) -> tuple[list[Message], str]:
@@ -91,22 +93,24 @@ def rest(client: PlainClient) -> tuple[list[Message], str]:
     return messages, "end"
 
 
-def same(pair: Pair, *, crash: bool = False) -> list[str]:
-    """What both were told, in short; in a crash a server now and then fails to tell, and then says nothing."""
-    (direct, _), (through, how) = (rest(client) for client in pair)
-    assert how == "end"
-    assert through == direct or (crash and [] in (direct, through))
-    words = told(direct or through)
-    assert sum(line.startswith("FATAL") for line in words) <= 1
-    return words
+def same(alike: Sequence[PlainClient], *, crash: bool = False) -> list[str]:
+    """What all were told, in short; in a crash a server now and then fails to tell, and then says nothing."""
+    (direct, _), *others = (rest(client) for client in alike)
+    words = direct
+    for through, how in others:
+        assert how == "end"
+        assert through == direct or (crash and [] in (direct, through))
+        words = words or through
+    assert sum(line.startswith("FATAL") for line in told(words)) <= 1
+    return told(words)
 
 
 @pytest.mark.parametrize("end", SERVER_ENDS, ids=lambda end: end.__name__)
 def test_the_end_of_a_server_looks_the_same(
-    doomed: RealPostgres, clients: dict[State, Pair], differs: Differs, end: Callable[[Postgres], None]
+    doomed: RealPostgres, clients: dict[State, Alike], differs: Differs, end: Callable[[Postgres], None]
 ) -> None:
     end(doomed)
-    seen = {state: same(pair, crash=end is immediate_shutdown) for state, pair in clients.items()}
+    seen = {state: same(each, crash=end is immediate_shutdown) for state, each in clients.items()}
     if end is fast_shutdown:
         assert {tuple(lines[-1:]) for lines in seen.values()} == {("FATAL 57P01",)}
     for state in (idle, running):
@@ -114,12 +118,12 @@ def test_the_end_of_a_server_looks_the_same(
         differs(what, ", ".join(seen[state]) or "nothing")
 
 
-def test_a_terminated_backend_looks_the_same(doomed: RealPostgres, clients: dict[State, Pair]) -> None:
+def test_a_terminated_backend_looks_the_same(doomed: RealPostgres, clients: dict[State, Alike]) -> None:
     with doomed.connect() as judge:
-        for pair in clients.values():
-            for client in pair:
+        for each in clients.values():
+            for client in each:
                 judge.execute("SELECT pg_terminate_backend(%s)", [client.backend_pid])
-    assert {tuple(same(pair)) for pair in clients.values()} == {("FATAL 57P01",)}
+    assert {tuple(same(each)) for each in clients.values()} == {("FATAL 57P01",)}
 
 
 def accepts(server: Postgres) -> bool:
