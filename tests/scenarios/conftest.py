@@ -46,11 +46,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @contextlib.contextmanager
-def running(major: int, *rules: str) -> Iterator[RealPostgres]:
+def running(major: int, *rules: str, tls: bool = True) -> Iterator[RealPostgres]:
     """A server of this version; the test is skipped where it cannot be had."""
     with contextlib.ExitStack() as stack:
         try:
-            server = stack.enter_context(RealPostgres(major, hba=rules or None))
+            server = stack.enter_context(RealPostgres(major, tls=tls, hba=rules or None))
         except Unavailable as reason:
             pytest.skip(f"Postgres {major}: {reason}")
         yield server

