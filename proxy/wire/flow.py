@@ -225,6 +225,8 @@ class MessageFlow:
 
     def _request(self, *, opens: bool = True) -> None:
         """A request begins; if it was the client's turn, that turn ends, and outside a transaction one may begin."""
+        if self.phase is Phase.COPY_IN:  # Postgres 14 ends such a session, 13 discards the request
+            self.confused = "a request in the middle of COPY data"
         if opens and self.status == m.IDLE and not self.due.opening:
             self.transaction.begin(self.now)
         elif not self.due.busy:

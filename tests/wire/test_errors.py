@@ -173,8 +173,9 @@ TRANSCRIPTS: dict[str, list[Step]] = {
     "FATAL in a COPY, behind the error that it is for (14, 21)": [
         *COPYING,
         Client(m.query("SELECT 1")),
+        Expect(opaque=True),
         Server(m.error("08P01") + m.error("08P01", "FATAL")),
-        Expect(open=False),
+        Expect(opaque=True),
     ],
     "a second FATAL (21)": [*BEGUN, Server(FATAL + FATAL), Expect(open=False)],
     "FATAL that only the severity which is not localized tells (21)": [
