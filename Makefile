@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios soak bench format schema clean
+.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios interop soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as 
 
 scenarios: $(VENV)/.test ## the same scenarios against Postgres 13 to 18 (from npm), or VERSIONS="13 18"
 	@$(BIN)/pytest tests/scenarios --versions "$(VERSIONS)"
+
+interop: $(VENV)/.interop ## one script with every client there is, or CLIENTS="psycopg3 pg", VERSIONS="14 18"
+	@$(BIN)/pytest tests/interop --clients "$(CLIENTS)" --versions "$(VERSIONS)"
 
 soak: $(VENV)/.test ## ten thousand connections through TLS, or CONNECTIONS=100000; memory has to stay flat
 	@$(BIN)/pytest tests/soak -s --connections $(CONNECTIONS)

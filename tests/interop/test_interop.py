@@ -1,0 +1,77 @@
+"""Every client runs the common script without us and through us, and its leak looks as if the server had ended it."""
+
+from typing import Any
+
+import pytest
+
+from tests.interop.catalogue import Client
+from tests.interop.findings import TRANSPORTS, record_run, record_without_a_handler
+from tests.interop.play import Outcome
+from tests.interop.stage import Stage
+from tests.life.support import Record
+
+pytestmark = pytest.mark.timeout(600)  # fetching and building what a client needs, and two runs of a minute at most
+
+# What each step finds, whatever the client.
+FOUND: dict[str, Any] = {
+    "connect": None,  # the session's name
+    "parameters": [42, "naïve 'quoted'"],
+    "prepared": [42, 8],
+    "commit": 1,
+    "rollback": ["22012", 0],
+    "savepoint": 1,
+    "copy": 100_000,
+    "large": 100_000,
+    "cancel": 1,
+    "notify": "hello",
+    "again": 1,
+    "close": None,
+}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_it_runs_as_without_us(stage: Stage) -> None:
+    direct = stage.play_directly()
+    assert_complete(stage.client, direct)
+
+    through, leaks = stage.play_through()
+    assert_complete(stage.client, through)
+    assert_one_leak(stage.client, leaks)
+    assert through.steps == direct.steps
+    assert through.leak["raised"], "the application did not notice"
+    assert seen(through) == seen(direct)
+    record_run(stage, through)
+
+
+@pytest.mark.parametrize("transport", ["plain"])
+def test_without_a_handler(stage: Stage) -> None:
+    outcome, leaks = stage.play_through(INTEROP_HANDLER="none")
+    assert_one_leak(stage.client, leaks)
+    assert outcome.status in {0, 1}, outcome.errors
+    record_without_a_handler(stage, outcome)
+
+
+def seen(outcome: Outcome) -> tuple[str, ...]:
+    """What an application can tell by code that its leak was ended."""
+    return (outcome.leak["raised"], outcome.leak["sqlstate"], *outcome.leak.get("events", ()))
+
+
+def assert_complete(client: Client, outcome: Outcome) -> None:
+    """Every step was done, or was said not to exist."""
+    wrong = [line for line in outcome.steps.values() if not line.get("ok") and "unsupported" not in line]
+    assert not wrong, (wrong, outcome.errors)
+    assert outcome.status == 0, outcome.errors
+    assert outcome.leak, outcome.errors
+    expected = FOUND | {"connect": client.application_name}
+    assert [*outcome.steps] == [*expected]
+    results = {name: line["result"] for name, line in outcome.steps.items() if line.get("ok")}
+    assert results == {name: expected[name] for name in results}
+
+
+def assert_one_leak(client: Client, leaks: list[Record]) -> None:
+    """The log has the leak that there was, and no other."""
+    assert [record["event"] for record in leaks] == ["leak.flagged", "leak.terminated"], leaks
+    for record in leaks:
+        assert record["client.application_name"] == client.application_name
+        assert record["leak.class"] == "uncommitted_write"
+        assert record["transaction.opener"].lower().replace('"', "").startswith("insert into items")
