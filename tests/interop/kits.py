@@ -87,16 +87,28 @@ def _install(kit: str) -> None:
     may = os.environ.get("PGLEASH_INTEROP_INSTALL") == "yes" and os.geteuid() == 0
     if may and kit not in NEVER and shutil.which("apt-get"):
         quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-        _build(["apt-get", "update", "-qq"])
-        _build(["apt-get", "install", "-qq", "--no-install-recommends", *DEBIAN[kit]], variables=quiet)
+        _fetch(["apt-get", "update", "-qq"])
+        _fetch(["apt-get", "install", "-qq", "--no-install-recommends", *DEBIAN[kit]], variables=quiet)
+
+
+def _fetch(command: list[str], directory: Path = ROOT, variables: Mapping[str, str] | None = None) -> None:
+    """Get something; what this said when it fails is the reason why there is no client."""
+    try:
+        _build(command, directory, variables)
+    except ValueError as reason:
+        raise Unavailable(str(reason)) from None
 
 
 def _build(command: list[str], directory: Path = ROOT, variables: Mapping[str, str] | None = None) -> None:
-    """Run a step to its end; what it said when it fails is the reason why there is no client."""
+    """Run a step to its end.
+
+    Raises:
+        ValueError: it failed; with what it said.
+    """
     environment = {**os.environ, **(variables or {})}
     done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise ValueError(f"`{' '.join(command)}` failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 
 
 # The kits.
@@ -123,7 +135,7 @@ def _node_directory() -> Path:
     for file in (CLIENTS / "node").iterdir():
         shutil.copy(file, directory)
     if lock.read_bytes() != before:
-        _build([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], directory)
+        _fetch([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], directory)
     return directory
 
 

@@ -1,6 +1,5 @@
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import java.io.IOException;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
@@ -34,7 +33,7 @@ class Hikari extends Jdbc {
     }
 
     @Override
-    String version() throws IOException {
+    String version() throws Exception {
         // Its jar does not tell; the file that Debian's link leads to is named after it.
         String jar = HikariDataSource.class.getProtectionDomain().getCodeSource().getLocation().getPath();
         String file = Path.of(jar).toRealPath().getFileName().toString();

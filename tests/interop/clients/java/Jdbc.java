@@ -57,7 +57,7 @@ class Jdbc extends Script {
     }
 
     @Override
-    String version() {
+    String version() throws Exception {
         return DriverInfo.DRIVER_VERSION + " (Java " + Runtime.version().feature() + ")";
     }
 
