@@ -1,8 +1,8 @@
 import com.zaxxer.hikari.HikariConfig;
 import com.zaxxer.hikari.HikariDataSource;
-import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.SQLException;
+import java.util.jar.JarFile;
 import org.postgresql.util.DriverInfo;
 
 /** pgjdbc, with connections out of a HikariCP pool. */
@@ -34,10 +34,11 @@ class Hikari extends Jdbc {
 
     @Override
     String version() throws Exception {
-        // Its jar does not tell; the file that Debian's link leads to is named after it.
         String jar = HikariDataSource.class.getProtectionDomain().getCodeSource().getLocation().getPath();
-        String file = Path.of(jar).toRealPath().getFileName().toString();
-        return file.replaceAll("\\D*([\\d.]+)\\.jar", "$1") + " (pgjdbc " + DriverInfo.DRIVER_VERSION + ")";
+        try (JarFile file = new JarFile(jar)) {
+            String own = file.getManifest().getMainAttributes().getValue("Bundle-Version");
+            return own + " (pgjdbc " + DriverInfo.DRIVER_VERSION + ")";
+        }
     }
 
     @Override
