@@ -93,9 +93,8 @@ class Greeting(asyncio.Protocol):
             self._encryption(transport, packet)
         elif isinstance(packet, StartupMessage):
             self._startup(transport, packet)
-        elif isinstance(
-            packet, CancelRequest
-        ):  # in the clear even where TLS is required: it says so itself, by its key
+        elif isinstance(packet, CancelRequest):
+            # In the clear even where TLS is required: most clients send them so, and the key is what lets them in.
             transport.pause_reading()
             self._host.cancel(transport, packet)
 

@@ -106,7 +106,8 @@ class Session:
         self._identity.peer = peer_of(client)
         watch_for_loss(client, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         dialogue = await self._upstream.open(self._startup.packet)
-        watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
+        if not dialogue.over:
+            watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         host, port = peer_of(dialogue.transport)
         if host:  # a Unix socket has none, nor has a server that is gone again
             self.server_address = Address(host, port)

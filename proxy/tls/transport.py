@@ -49,7 +49,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_silent",
         "_tls",
         "_told",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,

@@ -125,6 +125,20 @@ def test_a_server_that_resets_behind_the_handshake_is_told(start_proxy: StartPro
     assert proxy.recorder.of(events.InternalError) == []
 
 
+@pytest.mark.parametrize("mode", ["disable", "allow"])
+def test_a_server_that_resets_in_the_clear_ends_the_session(start_proxy: StartProxy, mode: str) -> None:
+    def talk(connection: socket.socket) -> None:
+        exactly(connection, len(STARTUP))
+        reset(socket.socket(fileno=connection.detach()))
+
+    with FakeServer(talk) as server:
+        proxy = start_proxy(upstream=server.address, upstream_tls__mode=mode)
+        with PlainClient(proxy.address, STARTUP) as client:
+            assert client.everything() == []
+        proxy.settle()
+    assert proxy.recorder.of(events.InternalError) == []
+
+
 def test_a_server_that_ends_without_a_word_ends_the_session(
     start_proxy: StartProxy, certificates: Certificates
 ) -> None:
