@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios interop soak bench format schema clean
+.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios conformance interop soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ scenarios: $(VENV)/.test ## the same scenarios against Postgres 13 to 18 (from n
 
 interop: $(VENV)/.interop ## one script with every client there is, or CLIENTS="psycopg3 pg", VERSIONS="14 18"
 	@$(BIN)/pytest tests/interop --clients "$(CLIENTS)" --versions "$(VERSIONS)"
+
+conformance: $(VENV)/.test ## other people's test suites, directly and through pgleash; SUITES="isolation asyncpg", or all (long)
+	@$(BIN)/pytest tests/conformance -s --suites "$(SUITES)"
 
 soak: $(VENV)/.test ## ten thousand connections through TLS, or CONNECTIONS=100000; memory has to stay flat
 	@$(BIN)/pytest tests/soak -s --connections $(CONNECTIONS)
