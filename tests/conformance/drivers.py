@@ -17,7 +17,7 @@ SETTINGS = {"wal_level": "logical", "max_prepared_transactions": "10"}
 PYTEST = "pytest>=8"
 GO_LIBRARIES = Path("/usr/share/gocode")  # where Debian puts their sources, tests and all
 GO_STATUS = {"pass": PASSED, "fail": FAILED, "skip": SKIPPED}
-SQLALCHEMY = ["test/dialect/postgresql", "test/dialect/test_suite.py", "test/engine"]
+SQLALCHEMY = ["test/dialect/postgresql", "test/engine"]  # what speaks to Postgres, and how it connects and commits
 
 
 class Pytest:
@@ -29,7 +29,7 @@ class Pytest:
         parts: what of the source to run it in: without the rest, what is tested is what was installed.
         arguments: for pytest; {host} and {port} are those of the target.
         variables: for its environment.
-        schemas: what the tests want to find.
+        schema: statements that make what the tests want to find.
     """
 
     settings: Mapping[str, str] = SETTINGS
@@ -41,7 +41,7 @@ class Pytest:
         parts: Sequence[str] = ("tests",),
         arguments: Sequence[str] = ("tests",),
         variables: Mapping[str, str] | None = None,
-        schemas: Sequence[str] = (),
+        schema: Sequence[str] = (),
     ) -> None:
         self.name = release.replace("==", " ")
         self._release = release
@@ -49,7 +49,7 @@ class Pytest:
         self._parts = parts
         self._arguments = arguments
         self._variables = variables or {}
-        self._schemas = schemas
+        self._schema = schema
         self._source = Path()
         self._python = Path()
 
@@ -62,8 +62,8 @@ class Pytest:
 
     def run(self, target: Target) -> Outcomes:
         with target.server.connect() as connection:
-            for schema in self._schemas:
-                connection.execute(f"CREATE SCHEMA {schema}".encode())
+            for statement in self._schema:
+                connection.execute(statement.encode())
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             if "pyproject.toml" not in self._parts:
@@ -180,7 +180,11 @@ SUITES: list[Suite] = [
         ["sqlalchemy==2.1.9", "psycopg[binary]==3.3.9"],
         parts=["lib", "test", "setup.cfg", "pyproject.toml"],
         arguments=[*SQLALCHEMY, "--dburi", "postgresql+psycopg://postgres@{host}:{port}/postgres"],
-        schemas=["test_schema", "test_schema_2"],
+        schema=[
+            *(f"CREATE SCHEMA {schema}" for schema in ("test_schema", "test_schema_2")),
+            *(f"CREATE EXTENSION {extension}" for extension in ("citext", "hstore")),
+            "ALTER DATABASE postgres SET default_text_search_config = 'pg_catalog.english'",
+        ],
     ),
     Go("golang-github-lib-pq-dev", "github.com/lib/pq", {"PGSSLMODE": "disable"}),
     Go(

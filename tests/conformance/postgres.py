@@ -33,6 +33,10 @@ def built(*directories: str) -> Path:
     return source
 
 
+def _named(title: str) -> str:
+    return f"Postgres {debian_version().partition('-')[0]}: {title}"
+
+
 class PgRegress:
     """Tests that psql or isolationtester run: what comes out of each is compared byte by byte, too.
 
@@ -47,19 +51,16 @@ class PgRegress:
     settings: Mapping[str, str] = {}
 
     def __init__(self, title: str, directory: str, program: str, database: str, schedule: str | Sequence[str]) -> None:
-        self._title = title
+        self.name = self._title = title
         self._directory = directory
         self._program = program
         self._database = database
         self._schedule = schedule
         self._source = Path()
 
-    @property
-    def name(self) -> str:
-        return f"Postgres {debian_version().partition('-')[0]}: {self._title}"
-
     def prepare(self) -> None:
         self._source = built("test/regress", "test/isolation", self._directory) / "src"
+        self.name = _named(self._title)
 
     def run(self, target: Target) -> Outcomes:
         work = target.server.lend(self._source / self._directory, "results")
@@ -94,7 +95,7 @@ class Pipelines:
 
     def prepare(self) -> None:
         self._home = built("test/regress", "test/modules/libpq_pipeline") / "src/test/modules/libpq_pipeline"
-        self.name = f"Postgres {debian_version().partition('-')[0]}: libpq_pipeline"
+        self.name = _named("libpq_pipeline")
 
     def run(self, target: Target) -> Outcomes:
         program = self._home / "libpq_pipeline"
