@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tarfile
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.servers.npm import Unavailable
@@ -35,23 +35,19 @@ def need(*programs: str) -> None:
             raise Unavailable(f"{program} is not installed")
 
 
-def run(
-    command: Sequence[str | Path], directory: Path, deadline: float, variables: Mapping[str, str] | None = None
-) -> str:
+def run(command: Sequence[str | Path], directory: Path, deadline: float) -> str:
     """What a program has printed.
 
     Raises:
         Unavailable: it failed; with the end of what it said.
     """
     try:
-        done = subprocess.run(
-            command, cwd=directory, capture_output=True, text=True, timeout=deadline, check=False, env=variables
-        )
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=deadline, check=False)
     except subprocess.TimeoutExpired:
         raise Unavailable(f"{command[0]} was not done within {deadline:.0f} s") from None
     if done.returncode != 0:
         last = [line for line in done.stderr.splitlines() if line.strip()][-2:]
-        raise Unavailable(f"{' '.join(map(str, command[:1]))} failed: {' | '.join(last) or f'exit {done.returncode}'}")
+        raise Unavailable(f"{command[0]} failed: {' | '.join(last) or f'exit {done.returncode}'}")
     return done.stdout
 
 
