@@ -1,7 +1,6 @@
 """Drivers' own suites: in Python by pytest, in Go by its own runner."""
 
 import json
-import re
 import shutil
 import tempfile
 import xml.etree.ElementTree as ET
@@ -9,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.conformance.server import Target
-from tests.conformance.sources import TOOLS, debian_source, python_with, run, sdist
+from tests.conformance.sources import TOOLS, python_with, run, sdist
 from tests.conformance.suite import FAILED, PASSED, SKIPPED, Outcome, Outcomes, Suite, told
 from tests.servers.npm import Unavailable
 
@@ -96,27 +95,6 @@ def _outcome(case: ET.Element) -> tuple[str, Outcome]:
     return name, Outcome(SKIPPED if "skipped" in kinds else PASSED)
 
 
-class Psycopg(Pytest):
-    """psycopg 3: no package of PyPI's has its tests, but the source of Debian's does."""
-
-    def __init__(self) -> None:
-        dsn = "host={host} port={port} user=postgres dbname=postgres"
-        # In the order in which they stand: what one test leaves behind may decide how another one ends.
-        arguments = ["tests", "-p", "no:randomly", "--test-dsn", dsn]
-        super().__init__("psycopg3", [], parts=["tests", "pyproject.toml"], arguments=arguments)
-
-    def prepare(self) -> None:
-        source = debian_source("psycopg3")
-        found = re.search(r"^psycopg3 \(([\d.]+)", (source / "debian" / "changelog").read_text())
-        assert found, "a changelog of Debian's begins with the version"
-        self._requirements = [f"psycopg[binary,pool,test]=={found[1]}"]
-        super().prepare()
-        self.name = f"psycopg {found[1]}"
-
-    def _fetch(self) -> Path:
-        return debian_source("psycopg3")
-
-
 class Go:
     """Tests of a Go library, as Debian packages it.
 
@@ -168,7 +146,6 @@ class Go:
 
 
 SUITES: list[Suite] = [
-    Psycopg(),
     Pytest("asyncpg==0.32.0", ["asyncpg==0.32.0", "uvloop", "distro"]),
     Pytest(
         "psycopg2==2.9.13",

@@ -324,12 +324,16 @@ def test_a_statement_that_runs_when_the_drain_cuts_does_not_run_on(trusting: Pos
         client.log_in()
         client.send(m.query("SELECT pg_sleep(30)"))
         with trusting.connect() as judge:
-            running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
-            until(lambda: judge.execute(running).fetchone() == (1,), what="it does not run")
+            running = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s AND wait_event = 'PgSleep'"
+            until(lambda: judge.execute(running, [client.backend_pid]).fetchone() == (1,), what="it does not run")
             program.tell()
             assert program.ended() == 0
             try:
-                until(lambda: judge.execute(running).fetchone() == (0,), 2.0, "the statement runs on")
+                until(
+                    lambda: judge.execute(running, [client.backend_pid]).fetchone() == (0,),
+                    2.0,
+                    "the statement runs on",
+                )
             finally:
                 judge.execute("SELECT pg_terminate_backend(%s)", [client.backend_pid])
 
