@@ -379,6 +379,6 @@ def test_a_terminated_session_is_ended_on_an_encrypted_leg_too(
             client.log_in()
             client.query("BEGIN")
             assert client.refused()["C"] == "25P03"
-            alive = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
-            until(lambda: judge.execute(alive).fetchone() == (1,), 2.0, "the backend is left")
+            alive = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+            until(lambda: judge.execute(alive, [client.backend_pid]).fetchone() == (0,), 2.0, "the backend is left")
         proxy.settle()
