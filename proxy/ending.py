@@ -94,12 +94,19 @@ class Ending:
 
     def _release_server(self, how: str) -> None:
         """Nobody waits for this backend any more: let it finish what it can in no time, and then cut it off."""
-        running = self._statement_runs()
+        running, authenticating = self._statement_runs(), self._tracker.flow.phase is Phase.STARTUP
         self.stage = Stage.ENDING
         self._guard.client_gone(how, self._loop.time())
+        if authenticating and self._cancel_abandoned:  # what came behind the startup packet may run yet
+            self._server.observe = self._tracker.backend  # the key for a cancel is still to come
+            self.after(GRACE, self._cancel_if_running)
         if running and self._cancel_abandoned:
             self.after(0.0 if self._client.closed else GRACE, self._session.cancel_statement)
         self.after(END_WITHIN, self._abort)
+
+    def _cancel_if_running(self) -> None:
+        if self._statement_runs():
+            self._session.cancel_statement()
 
     def _statement_runs(self) -> bool:
         tracker = self._tracker

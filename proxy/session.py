@@ -13,7 +13,7 @@ from proxy.leash.guard import Guard, Observer
 from proxy.leash.identity import Identity
 from proxy.leash.leak import Describer
 from proxy.leash.policy import Limits
-from proxy.relay import HIGH_WATER, Leg
+from proxy.relay import HIGH_WATER, Leg, nowhere
 from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER, Address, Settings
@@ -106,6 +106,13 @@ class Session:
         self._identity.peer = peer_of(client)
         watch_for_loss(client, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         dialogue = await self._upstream.open(self._startup.packet)
+        try:
+            self._take_over(client, dialogue)
+        except BaseException:
+            dialogue.abort()
+            raise
+
+    def _take_over(self, client: asyncio.Transport, dialogue: Dialogue) -> None:
         if not dialogue.over:
             watch_for_loss(dialogue.transport, self._settings.tcp_keepalive, self._settings.tcp_user_timeout)
         host, port = peer_of(dialogue.transport)
@@ -144,7 +151,7 @@ class Session:
         authentication = Authentication(client, dialogue.transport, self._startup)
         self._authentication = None if authentication.over else authentication
         self.server.forward = client.write if authentication.over else self._authenticate
-        self.client.forward = dialogue.transport.write
+        self.client.forward = nowhere if dialogue.lost else dialogue.transport.write
         early, self._early, self.client.received = self._early, b"", 0
         if early:
             self.client.data_received(early)

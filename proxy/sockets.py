@@ -81,7 +81,10 @@ def is_broken(transport: asyncio.Transport) -> bool:
 
 def peer_of(transport: asyncio.Transport) -> tuple[str, int]:
     """Address and port of the other side; ("", 0) for a Unix socket."""
-    name = transport.get_extra_info("peername")
+    try:
+        name = transport.get_extra_info("peername")
+    except AttributeError:  # uvloop's way of saying that the socket is closed
+        return "", 0
     return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
 
 

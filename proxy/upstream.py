@@ -59,6 +59,7 @@ class Dialogue(asyncio.Protocol):
         transport: the connection; another one once it is encrypted.
         heard: what the server has said.
         over: whether it will say nothing more.
+        lost: whether the connection is closed.
         error: why the connection was lost, if it was.
     """
 
@@ -68,7 +69,7 @@ class Dialogue(asyncio.Protocol):
         self.heard = b""
         self.over = False
         self.error: Exception | None = None
-        self._lost = False
+        self.lost = False
         self._news = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -89,7 +90,7 @@ class Dialogue(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Asyncio: the connection is closed."""
-        self.over = self._lost = True
+        self.over = self.lost = True
         self.error = exc
         self._news.set()
 
@@ -106,12 +107,12 @@ class Dialogue(asyncio.Protocol):
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
         """Let somebody else listen, from the first word on that was meant for more than this dialogue."""
-        if not self._lost:
+        if not self.lost:
             self.transport.set_protocol(protocol)
             protocol.connection_made(self.transport)
         if self.heard:
             protocol.data_received(self.heard)
-        if self._lost:
+        if self.lost:
             protocol.connection_lost(self.error)
         elif self.over:
             protocol.eof_received()

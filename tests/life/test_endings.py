@@ -14,7 +14,14 @@ import psycopg
 import pytest
 
 from proxy.demo.postgres import Postgres
-from proxy.report.events import LeakAbandoned, LeakFlagged, LeakResolved, LeakTerminated, ProtocolViolation
+from proxy.report.events import (
+    LeakAbandoned,
+    LeakFlagged,
+    LeakResolved,
+    LeakTerminated,
+    ProtocolViolation,
+    SessionClosed,
+)
 from proxy.session import Session
 from tests import messages as m
 from tests.conftest import StartProxy
@@ -395,6 +402,19 @@ ENDS: dict[str, tuple[Step, Step, type[LeakResolved | LeakAbandoned], str]] = {
     "reset while not reading": (begin_reading, reset, LeakAbandoned, "reset"),
     "reset in the next statement": (begin, go_on_and_reset, LeakAbandoned, "reset"),
 }
+
+
+def test_a_statement_behind_a_startup_packet_whose_client_is_gone_is_cancelled(
+    trusting: Postgres, start_trusting: StartProxy
+) -> None:
+    """It begins to run when nobody is there any more, and the key for its cancel comes only then."""
+    proxy = start_trusting()
+    for _ in range(5):
+        PlainClient(proxy.address, m.startup(user="postgres") + m.query("SELECT pg_sleep(30), 'gone'")).close()
+    proxy.recorder.wait(SessionClosed, count=5)
+    with trusting.connect() as judge:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%''gone''%' AND pid <> pg_backend_pid()"
+        until(lambda: judge.execute(left).fetchone() == (0,), 2.0, "a statement runs on")
 
 
 @pytest.mark.parametrize("end", ENDS)

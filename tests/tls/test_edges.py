@@ -139,6 +139,25 @@ def test_a_server_that_resets_in_the_clear_ends_the_session(start_proxy: StartPr
     assert proxy.recorder.of(events.InternalError) == []
 
 
+def test_a_server_that_resets_has_its_last_word_though_the_client_has_said_more(start_proxy: StartProxy) -> None:
+    """In allow, the server's answer is waited for, and what the client sends behind its startup packet is kept."""
+    begun = m.error("57P03", "FATAL")[:-1]
+
+    def talk(connection: socket.socket) -> None:
+        exactly(connection, len(STARTUP))
+        connection.sendall(begun)
+        time.sleep(0.1)  # so that it is read before the end
+        reset(socket.socket(fileno=connection.detach()))
+
+    with FakeServer(talk) as server:
+        proxy = start_proxy(upstream=server.address, upstream_tls__mode="allow")
+        with PlainClient(proxy.address, STARTUP + m.query("SELECT 1")) as client:
+            assert exactly(client.socket, len(begun)) == begun
+            assert client.byte() == b""
+        proxy.settle()
+    assert proxy.recorder.of(events.InternalError) == []
+
+
 def test_a_server_that_ends_without_a_word_ends_the_session(
     start_proxy: StartProxy, certificates: Certificates
 ) -> None:
