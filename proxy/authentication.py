@@ -11,7 +11,7 @@ from typing import Final
 from proxy.tls.contexts import ClientsContext
 from proxy.tls.transport import certificate_of, engine_of
 from proxy.wire.authentication import AuthenticationGate
-from proxy.wire.messages import PROTOCOL_3_0, PROTOCOL_3_2
+from proxy.wire.messages import KNOWN_PROTOCOLS
 from proxy.wire.startup import StartupMessage
 
 OWN_CERTIFICATE: Final = "give pgleash the server's own certificate and key (client_tls.cert_file and key_file)"
@@ -48,8 +48,7 @@ class Authentication:
     @property
     def known_protocol(self) -> bool:
         """Whether what follows is a conversation that the tracker knows: asked for, or settled on by the server."""
-        negotiated = self._gate.version
-        return self._startup.known_protocol or negotiated in (PROTOCOL_3_0, PROTOCOL_3_2)
+        return self._startup.known_protocol or self._gate.version in KNOWN_PROTOCOLS
 
     def feed(self, data: bytes) -> bytes:
         """Take what the server sent; returns what to pass on now."""

@@ -27,6 +27,7 @@ from proxy.tls import files
 from proxy.tls.transport import TlsTransport, tls_reason
 from proxy.wire import replies
 from proxy.wire.authentication import answered, rejected
+from proxy.wire.messages import ERROR_RESPONSE
 
 CANCEL_TIMEOUT: Final = 5.0  # a cancel that arrives later may hit another statement
 
@@ -36,9 +37,7 @@ ATTEMPTS: Final = {
     UpstreamTlsMode.ALLOW: (False, True),
     UpstreamTlsMode.PREFER: (True, False),
 }
-YES: Final = b"S"
-ERROR: Final = b"E"
-NO: Final = b"N"
+YES, NO, ERROR = replies.BEGIN_TLS, replies.REFUSE_ENCRYPTION, bytes((ERROR_RESPONSE,))  # answers to SSLRequest
 NO_TLS_HINT: Final = (
     "Set ssl = on in the server; or upstream_tls.mode: disable in pgleash, if the network can be trusted."
 )

@@ -15,16 +15,19 @@ that takes the offer proves the wrong thing. The offer is all that can be change
 Only here are the server's bytes looked at before they are passed on, message by message, until the client is in.
 """
 
-from struct import Struct
 from typing import Final
 
-from proxy.wire.messages import AUTHENTICATION, ERROR_RESPONSE, NEGOTIATE_PROTOCOL_VERSION, NOTICE_RESPONSE
+from proxy.wire.messages import (
+    AUTHENTICATION,
+    ERROR_RESPONSE,
+    MIN_MESSAGE_LENGTH,
+    NEGOTIATE_PROTOCOL_VERSION,
+    NOTICE_RESPONSE,
+)
 from proxy.wire.replies import message as message_of
+from proxy.wire.scanner import HEADER, type_and_length
+from proxy.wire.startup import WORD, word
 
-type_and_length: Final = Struct("!Bi").unpack_from
-word: Final = Struct("!i").unpack_from
-HEADER: Final = 5
-WORD: Final = 4
 LONGEST: Final = 65_536  # bytes; a longer message is none of those that are looked for here
 
 # Kinds of Authentication messages ("Message Formats").
@@ -32,9 +35,8 @@ OK: Final = 0
 SASL: Final = 10
 
 PLUS: Final = b"SCRAM-SHA-256-PLUS\0"
-REJECTED: Final = (
-    b"28000"  # invalid_authorization_specification: no line of pg_hba.conf fits, or channel binding failed
-)
+# invalid_authorization_specification: no line of pg_hba.conf fits, or channel binding failed.
+REJECTED: Final = b"28000"
 EXPECTED: Final = frozenset((AUTHENTICATION, ERROR_RESPONSE, NEGOTIATE_PROTOCOL_VERSION, NOTICE_RESPONSE))
 
 
@@ -89,7 +91,7 @@ class AuthenticationGate:
         passed = []
         while not self.open and len(self._buffer) >= HEADER:
             kind, length = type_and_length(self._buffer)
-            if kind not in EXPECTED or not WORD <= length <= LONGEST:
+            if kind not in EXPECTED or not MIN_MESSAGE_LENGTH <= length <= LONGEST:
                 self.open = True
             elif len(self._buffer) <= length:
                 break

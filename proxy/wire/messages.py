@@ -59,6 +59,7 @@ SSL_REQUEST_CODE: Final = 80877103
 GSSENC_REQUEST_CODE: Final = 80877104
 PROTOCOL_3_0: Final = 3 << 16
 PROTOCOL_3_2: Final = 3 << 16 | 2
+KNOWN_PROTOCOLS: Final = (PROTOCOL_3_0, PROTOCOL_3_2)  # what the tracker understands
 
 # Lengths, in bytes.
 MAX_STARTUP_PACKET_LENGTH: Final = 10_000  # libpq/pqcomm.h; without the length word itself

@@ -13,9 +13,8 @@ from proxy.wire.messages import (
     CANCEL_KEY_LENGTHS,
     CANCEL_REQUEST_CODE,
     GSSENC_REQUEST_CODE,
+    KNOWN_PROTOCOLS,
     MAX_STARTUP_PACKET_LENGTH,
-    PROTOCOL_3_0,
-    PROTOCOL_3_2,
     SSL_REQUEST_CODE,
 )
 
@@ -61,7 +60,7 @@ class StartupMessage(NamedTuple):
     @property
     def known_protocol(self) -> bool:
         """Whether what follows is a conversation that the tracker knows."""
-        return self.protocol in (PROTOCOL_3_0, PROTOCOL_3_2)
+        return self.protocol in KNOWN_PROTOCOLS
 
     @property
     def is_replication(self) -> bool:
