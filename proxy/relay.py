@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from proxy.sockets import unread_of
+
 HIGH_WATER: Final = 65_536  # bytes waiting for a side that make us stop reading from the other one
 
 
@@ -81,7 +83,9 @@ class Leg(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Asyncio: the socket is closed."""
+        """Asyncio: the socket is about to be closed, or is."""
+        if exc is not None and self.transport is not None and (rest := unread_of(self.transport)):
+            self.data_received(rest)  # a write has failed before the peer's last words were read
         self.closed = True
         # A session is a circle of references and waits for the garbage collector; what is behind a socket need not.
         self.transport = None

@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -19,6 +20,8 @@ MAX_KEEPALIVE: Final = 32_767  # TCP_KEEPIDLE's, in seconds
 MAX_USER_TIMEOUT: Final = 2**31 - 1  # TCP_USER_TIMEOUT's, in milliseconds
 KEEPALIVE_PROBES: Final = 3
 SOCKET_MODE: Final = 0o777  # as Postgres's own unix_socket_permissions
+READ: Final = 65_536
+MOST_READS: Final = 256  # what a socket's buffer holds; a peer that has reset the connection adds nothing
 SPARE_DESCRIPTORS: Final = 64  # listeners, the log, name lookups, cancel requests
 
 
@@ -77,6 +80,20 @@ def is_broken(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), 0)  # only what is always told: POLLERR, POLLHUP
     return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def unread_of(transport: asyncio.Transport) -> bytes:
+    """What a peer has sent that has reset the connection since: the kernel still has it, and the loop reads no more.
+
+    Nothing of an encrypted connection, whose bytes mean nothing by themselves.
+    """
+    sock = transport.get_extra_info("socket")
+    parts: list[bytes] = []
+    if sock is not None and transport.get_extra_info("ssl_object") is None:
+        with contextlib.suppress(OSError):  # nothing more, or the socket is gone
+            while len(parts) < MOST_READS and (part := os.read(sock.fileno(), READ)):
+                parts.append(part)
+    return b"".join(parts)
 
 
 def peer_of(transport: asyncio.Transport) -> tuple[str, int]:

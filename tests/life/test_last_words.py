@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -15,7 +16,7 @@ from proxy.report.events import LeakAbandoned, LeakFlagged, ProtocolViolation
 from proxy.settings import Address
 from tests import messages as m
 from tests.conftest import StartProxy
-from tests.life.support import FakeServer, PlainClient, connected, speaks, trusting_postgres
+from tests.life.support import FakeServer, PlainClient, connected, read_startup, speaks, trusting_postgres
 from tests.life.test_endings import (
     SESSION_GONE,
     copy_in,
@@ -271,3 +272,23 @@ def test_a_length_that_cannot_be_is_relayed_and_nothing_is_judged_any_more(
             client.send(b"on and on")
             assert client.socket.recv(4) == b"more"
     assert len(proxy.recorder.of(ProtocolViolation)) == 1
+
+
+@pytest.mark.protocol(21)
+def test_last_words_arrive_though_the_server_has_not_read_all_that_was_sent(start_proxy: StartProxy) -> None:
+    """Its close is a reset then, and our next write may fail before its words were read."""
+
+    def ends(connection: socket.socket) -> None:
+        read_startup(connection)
+        connection.sendall(m.STARTED)
+        connection.recv(3)
+        connection.sendall(m.error("57P01", "FATAL"))
+
+    with FakeServer(ends) as server:
+        proxy = start_proxy(upstream=server.address, upstream_tls__mode="disable")
+        for _ in range(100):
+            with connected(proxy.address) as client:
+                with contextlib.suppress(OSError):
+                    for _ in range(30):
+                        client.send(m.query("SELECT 1"))
+                assert [message.kind for message in client.everything()] == ["E"]
