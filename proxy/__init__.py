@@ -8,8 +8,9 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     greeting        a client's first packets, until it asks for a session
     session         one client and its one backend: what it is made of, and how it begins
     ending          how it ends, whoever ends it
+    rollback        a rollback of ours that keeps the connections: nothing is passed on unseen until the client knows
     relay           the two asyncio protocols: write through, then show to the tracker; back-pressure
-    leash/          deciding (policy: pure) and acting (watchdog, terminate)
+    leash/          deciding (policy: pure) and acting (enforcer)
     authentication  what each leg's TLS allows a client to prove
     upstream        dialling the server: resolve, connect, encrypt, forward a cancel
     tls/            TLS over a connected transport, what the options mean to OpenSSL, files that change
@@ -17,13 +18,14 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     attribution/    naming the culprit; runs only when there is a leak
     sockets         what the kernel is told and asked about a socket
     settings        every option once: file, environment, flag, schema
-    wire/           the frontend/backend protocol, sans-I/O: scanner, startup, tracker, transaction, replies
+    wire/           the frontend/backend protocol, sans-I/O: scanner, startup, tracker, transaction, replies;
+                    rollback, owed: what is said and looked at around a rollback of ours
     errors          the exceptions, by whose fault they are
 
 The way of a byte: `relay.Leg.data_received` writes it to the other socket, then shows it to `wire.tracker`, which cuts
 the stream into messages and keeps whose turn it is. The way of a leak: `leash.watchdog` wakes when a limit could have
 passed, `leash.guard` asks tracker and sockets what is held and since when, `leash.policy.judge` gives a verdict, the
-guard reports it (`report`) and, if told to, has the session ended with the last words of `leash.terminate`.
+`leash.enforcer` reports it (`report`) and, if told to, has the session roll back (`rollback`) or end (`ending`).
 """
 
 __version__ = "0.1.0"

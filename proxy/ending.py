@@ -16,7 +16,7 @@ from proxy.leash.guard import Guard
 from proxy.relay import Leg
 from proxy.sockets import is_broken
 from proxy.wire import replies
-from proxy.wire.flow import Phase
+from proxy.wire.phase import Phase
 from proxy.wire.tracker import Tracker
 
 # Seconds. A client that ends is given until GRACE to have its statement answered, its backend is gone by END_WITHIN.
@@ -40,6 +40,9 @@ class Ended(Protocol):
 
     def cancel_statement(self) -> None:
         """Ask the server to stop what the backend is doing."""
+
+    def finish_server(self) -> None:
+        """End our stream to the server behind everything that the client has said."""
 
     def over(self) -> None:
         """Both sockets are closed."""
@@ -82,7 +85,7 @@ class Ending:
         elif self.stage is Stage.RELAYING:
             how = "eof" if error is None else "timeout" if isinstance(error, TimeoutError) else "reset"
             self._release_server(how)
-            self._server.finish()
+            self._session.finish_server()
         if self.stage is Stage.ENDING and self._client.closed:
             self._server.discard()
         self._check_over()

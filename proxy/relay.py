@@ -71,8 +71,9 @@ class Leg(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Asyncio: bytes have come."""
         self.received += len(data)
+        observe = self.observe  # forwarding may be what changes it
         self.forward(data)
-        self.observe(data, self._time())
+        observe(data, self._time())
 
     def eof_received(self) -> bool:
         """Asyncio: the peer will send nothing more; it may still read."""

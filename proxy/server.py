@@ -13,6 +13,7 @@ from typing import Final
 from proxy import __version__
 from proxy.errors import NetworkError, OperatorError
 from proxy.greeting import Greeting
+from proxy.leash.terms import Terms
 from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.report.seldom import Seldom
@@ -48,6 +49,7 @@ class Server:
     Attributes:
         addresses: where it listens, with the real port where 0 was asked for.
         sessions: those that are not over.
+        terms: what they are judged by.
     """
 
     def __init__(self, settings: Settings, reporter: Reporter) -> None:
@@ -62,6 +64,7 @@ class Server:
         self._unreachable = Seldom()
         self._dropped = Seldom()
         self._upstream = Upstream(settings, reporter)
+        self.terms = Terms(settings)
         offered = settings.client_tls.mode is not ClientTlsMode.DISABLE
         self._shown = files.for_clients(settings.client_tls, reporter) if offered else None
         self._draining = False

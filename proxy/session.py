@@ -4,30 +4,40 @@ connect -> relay -> one side ends, or pgleash ends it (proxy/ending.py)
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.authentication import Authentication
 from proxy.ending import Ending, Stage
 from proxy.errors import NetworkError
-from proxy.leash.guard import Guard, Observer
+from proxy.leash.enforcer import Observer
+from proxy.leash.guard import Guard
 from proxy.leash.identity import Identity
 from proxy.leash.leak import Describer
-from proxy.leash.policy import Limits
+from proxy.leash.terms import Terms
+from proxy.leash.words import unsure
 from proxy.relay import HIGH_WATER, Leg, nowhere
 from proxy.report import events
 from proxy.report.reporter import Reporter
+from proxy.rollback import Rollback
 from proxy.settings import NEVER, Address, Settings
 from proxy.sockets import peer_of, segment_size, unacknowledged, watch_for_loss
 from proxy.tls.transport import version_of
 from proxy.upstream import Dialogue, Upstream
 from proxy.wire import replies
-from proxy.wire.flow import Phase
+from proxy.wire.phase import Phase
 from proxy.wire.startup import StartupMessage
 from proxy.wire.tracker import Tracker
 
 
 class Owner(Protocol):
-    """What a session asks of whoever made it."""
+    """What a session asks of whoever made it.
+
+    Attributes:
+        terms: what its sessions are judged by.
+    """
+
+    terms: Terms
 
     def over(self, session: "Session") -> None:
         """Both sockets are closed."""
@@ -70,16 +80,18 @@ class Session:
         self._upstream = upstream
         self._authentication: Authentication | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._rollback: Rollback | None = None
         self._early = b""  # what the client has said since its startup packet
         self._reporter = reporter
         self._owner = owner
         self.id = f"s-{number:x}"
         self.tracker = Tracker(self._lost_track, self._client_said_goodbye)
         self._identity = Identity(self.id, startup, self.tracker.flow)
-        describer = Describer(self.tracker.flow, settings.log.statements)
-        self.guard = Guard(loop, self.tracker, Limits.of(settings), describer, reporter, self)
-        self.client = Leg(loop, self._client_ended, self.guard.client_stuffed, self.guard.client_took)
-        self.server = Leg(loop, self._server_ended, self._server_stuffed, self.guard.server_took)
+        describer = Describer(self.tracker.flow, owner.terms)
+        self.guard = Guard(loop, self.tracker, owner.terms, describer, reporter, self)
+        holding = self.guard.holding
+        self.client = Leg(loop, self._client_ended, holding.client_stuffed, holding.client_took)
+        self.server = Leg(loop, self._server_ended, self._server_stuffed, holding.server_took)
         self.client.other, self.server.other = self.server, self.client
         self.ending = Ending(
             (self.client, self.server), self.tracker, self.guard, self, cancel_abandoned=settings.cancel_abandoned
@@ -220,7 +232,25 @@ class Session:
     def observe(self, frontend: Observer, backend: Observer) -> None:
         """Show bytes to these from now on."""
         self.client.observe = frontend
-        self.server.observe = backend
+        if self._rollback is None:
+            self.server.observe = backend
+        else:
+            self._rollback.observe = backend
+
+    def roll_back(self, leak_id: str, owed: bytes, told: Callable[[str], None]) -> None:
+        """Roll the transaction back and keep the connections."""
+
+        def heard(problem: str) -> None:
+            if self.ending.stage is Stage.RELAYING:
+                told(problem)
+            if problem and self.ending.stage is Stage.RELAYING:  # nobody judges the session any more
+                self.terminate(unsure(problem))
+
+        self._rollback = Rollback(self._loop, (self.client, self.server), self.tracker, owed, heard, self._relay_again)
+        self._rollback.start(leak_id)
+
+    def _relay_again(self) -> None:
+        self._rollback = None
 
     def _lost_track(self, reason: str, error: Exception | None) -> None:
         self.guard.lost_track()
@@ -228,6 +258,8 @@ class Session:
             self._reporter.emit(events.ProtocolViolation(reason=reason, session=self.facts()))
         else:
             self._reporter.emit(events.InternalError.of(error, self.facts()))
+        if self._rollback is not None:
+            self._rollback.give_up()
 
     def terminate(self, words: bytes) -> None:
         """End the session with these last words to the client."""
@@ -266,8 +298,17 @@ class Session:
         if flow.cancel_key and not self.server.closed:
             self._owner.send_cancel(self.server_address, replies.cancel_request(flow.backend_pid, flow.cancel_key))
 
+    def finish_server(self) -> None:
+        """End our stream to the server behind everything that the client has said."""
+        if self._rollback is None:
+            self.server.finish()
+        else:
+            self._rollback.finish_server()
+
     def over(self) -> None:
         """Both sockets are closed."""
+        if self._rollback is not None:
+            self._rollback.stop()
         if self._connecting is not None:
             self._connecting.cancel()
         self._owner.over(self)

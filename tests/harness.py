@@ -11,7 +11,7 @@ import uvloop
 from psycopg.conninfo import make_conninfo
 
 from proxy.demo.postgres import Postgres
-from proxy.report.events import Event
+from proxy.report.event import Event
 from proxy.report.reporter import Reporter
 from proxy.server import Server
 from proxy.session import Session

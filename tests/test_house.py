@@ -21,6 +21,7 @@ ROOMS = [
     ["upstream"],
     ["leash"],
     ["relay"],
+    ["rollback"],
     ["ending"],
     ["authentication"],
     ["session"],

@@ -11,7 +11,7 @@ import uvloop
 
 from proxy.demo import application
 from proxy.demo.postgres import Postgres
-from proxy.report.events import Event, key
+from proxy.report.event import Event, key
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
 from proxy.report.table import ledger_table

@@ -2,59 +2,31 @@
 
 a request arms the watchdog -> it wakes when a limit could have passed -> the hold is looked at, at the messages
 and at the sockets -> policy judges -> flag: an event, and from then on every chunk is looked at for the leak's
-end -> terminate: an event, and the session ends
+end -> roll back: an event, once the server has done it -> terminate: an event, and the session ends
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from proxy.leash import outcome
+from proxy.leash.enforcer import Enforcer, Leashed
+from proxy.leash.holding import Holding
 from proxy.leash.leak import Cause, Describer, OpenLeak
-from proxy.leash.policy import Action, Limits, Verdict, View, judge
-from proxy.leash.terminate import last_words
-from proxy.leash.unread import SAMPLE_EVERY, Unread
-from proxy.leash.watchdog import Timer, Watchdog
-from proxy.report import events, summary
+from proxy.leash.policy import Action, View, judge
+from proxy.leash.terms import Terms
+from proxy.leash.unread import SAMPLE_EVERY
+from proxy.leash.watchdog import Watchdog
+from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
-from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.tracker import Tracker
-from proxy.wire.transaction import ROLLBACK
 
-Observer = Callable[[bytes, float], None]
 Result = TypeVar("Result")
 
 
 def ignore(_data: bytes, _now: float) -> None:
     """Look at nothing: for sessions that are not judged."""
-
-
-def read_on(leak: OpenLeak) -> bool:
-    """Whether a leak of results that nobody read ends by reading on, not by another statement."""
-    return leak.cause.hold is not None and leak.cause.hold.kind is HoldKind.UNREAD_RESULTS
-
-
-class Leashed(Protocol):
-    """What the guard asks of a session, and asks it to do."""
-
-    def unread(self) -> int:
-        """Bytes that lie in our buffer for the client."""
-
-    def unsent(self) -> int:
-        """Bytes that lie in our buffer for the server."""
-
-    def taken(self) -> tuple[int, int]:
-        """Bytes that the client's side has taken so far, and how many it takes at a time."""
-
-    def facts(self) -> events.Session:
-        """Who this is."""
-
-    def observe(self, frontend: Observer, backend: Observer) -> None:
-        """Show bytes to these from now on."""
-
-    def terminate(self, words: bytes) -> None:
-        """End the session with these last words to the client."""
 
 
 class Guard:
@@ -63,50 +35,43 @@ class Guard:
     Args:
         loop: whose clock counts.
         tracker: what is known of the session.
-        limits: what it may do.
+        terms: what it may do, and what is done about it.
         describer: makes the facts of a leak.
         reporter: takes events.
         session: the session.
+
+    Attributes:
+        holding: what the client holds; to be told what becomes of the sockets' buffers.
+        enforcer: what is done about it; somebody may ask for it by hand.
+        stopped: whether nothing is judged any more.
     """
 
     __slots__ = (
-        "_describer",
-        "_earliest",
-        "_leak",
-        "_limits",
-        "_loop",
-        "_not_before",
-        "_reporter",
-        "_sampler",
-        "_session",
-        "_stuffed",
-        "_tracker",
-        "_unread",
-        "_watchdog",
-    )
+        "_describer", "_earliest", "_loop", "_reporter", "_session", "_terms", "_tracker", "_watchdog", "enforcer",
+        "holding", "stopped",
+    )  # fmt: skip
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         tracker: Tracker,
-        limits: Limits,
+        terms: Terms,
         describer: Describer,
         reporter: Reporter,
         session: Leashed,
     ) -> None:
         self._loop = loop
         self._tracker = tracker
-        self._limits = limits
-        self._earliest = limits.earliest
+        self._terms = terms
+        self._earliest = terms.earliest
         self._describer = describer
         self._reporter = reporter
         self._session = session
-        self._watchdog = Watchdog(self._loop, self._look)
-        self._unread = Unread()
-        self._sampler: Timer | None = None
-        self._stuffed = False  # our buffer for the client is full
-        self._not_before = 0.0  # until then it was not the client's fault
-        self._leak: OpenLeak | None = None
+        self._watchdog = Watchdog(loop, self._look)
+        self.holding = Holding(loop, tracker, session, self.safely)
+        self.holding.wanted = self._earliest != NEVER
+        self.enforcer = Enforcer(tracker, terms, describer, reporter, session, self)
+        self.stopped = False
 
     # Bytes, shown after they were forwarded.
 
@@ -118,145 +83,88 @@ class Guard:
 
     def _frontend_flagged(self, data: bytes, now: float) -> None:
         self.frontend(data, now)
-        self._safely(lambda: self._follow(now))
+        self.safely(lambda: self._follow(now))
 
     def _backend_flagged(self, data: bytes, now: float) -> None:
         self._tracker.backend(data, now)
-        self._safely(lambda: self._follow(now))
+        self.safely(lambda: self._follow(now))
+
+    def follow_closely(self) -> None:
+        """A leak is open: look for its end behind every chunk."""
+        self._session.observe(self._frontend_flagged, self._backend_flagged)
 
     def start(self) -> None:
         """Look at bytes as cheaply as can be: no leak is open."""
         self._session.observe(self.frontend, self._tracker.backend)
 
-    # Sockets.
-
-    def client_stuffed(self) -> None:
-        """Our buffer for the client is full, and the server has to wait: the client may have stopped reading."""
-        self._stuffed = True
-        self._unread.forget()  # until now the server did not wait
-        self._watch_reading()
-
-    def client_took(self) -> None:
-        """There is room for the server's next bytes again."""
-        self._stuffed = False
-
-    def _watch_reading(self) -> None:
-        if self._sampler is None and self._earliest != NEVER:
-            self._safely(self._sample)
-
-    def server_took(self) -> None:
-        """The server has taken what it had not: from here on it is the client's turn again."""
-        self._not_before = self._loop.time()
-
-    def _sample(self) -> None:
-        now = self._loop.time()
-        if self._session.unread():
-            self._unread.sample(*self._session.taken(), now)
-            self._sampler = self._loop.call_later(SAMPLE_EVERY, lambda: self._safely(self._sample))
-        else:
-            self._unread.forget()
-            self._not_before = now  # only now the last message has left for the client
-            self._sampler = None
-
-    def _hold(self, now: float) -> Hold | None:
-        """What is held, by the messages and by the sockets."""
-        hold = self._tracker.hold()
-        if self._session.unread() and self._tracker.in_transaction:
-            self._watch_reading()
-            # With room left in the buffer, and without the client's turn, it is the server that works.
-            return self._unread.hold if self._stuffed or hold else None
-        if hold is None:
-            return None
-        if self._session.unsent():
-            self._not_before = now
-        return hold if hold.since >= self._not_before else Hold(hold.kind, self._not_before)
-
     # The deadline.
 
+    def time(self) -> float:
+        """Seconds of the loop's clock."""
+        return self._loop.time()
+
+    def reconsider(self) -> None:
+        """The terms have changed: judge by the new ones at once."""
+        if self.stopped:
+            return
+        self._earliest = self._terms.earliest
+        self.holding.wanted = self._earliest != NEVER
+        self.enforcer.unbar()
+        self.look_at(self._loop.time())
+
+    def look_at(self, when: float) -> None:
+        """Judge at this time, whatever was planned."""
+        self._watchdog.disarm()
+        if self._tracker.in_transaction:
+            self._watchdog.arm(when)
+
     def _look(self, now: float) -> float:
-        wake = self._safely(lambda: self._judge(now))
+        wake = self.safely(lambda: self._judge(now))
         return NEVER if wake is None else wake
 
     def _judge(self, now: float) -> float:
-        tracker = self._tracker
-        hold = self._hold(now)
-        started = tracker.flow.transaction.started if tracker.in_transaction else None
-        spared = tracker.flow.only_parsed or not tracker.flow.due.certain
-        view = View(hold, started, flagged=self._leak is not None, spared=spared)
-        verdict = judge(view, self._limits, now)
-        if verdict.action is Action.FLAG:
-            self._flag(hold, verdict, now)
-        elif verdict.action is Action.TERMINATE:
-            self._terminate(hold, verdict, now)
-            return NEVER
-        unsent = hold is not None and self._session.unsent()  # when it has gone, nobody calls
-        return min(verdict.wake, now + SAMPLE_EVERY) if unsent else verdict.wake
+        if self.enforcer.rolling_back:
+            return NEVER  # its end looks again
+        hold = self.holding.now(now)
+        ruling = self._terms.ruling()
+        started = self._started()
+        while True:
+            verdict = judge(View(hold, started, self.enforcer.barred(hold, now)), ruling.limits, now)
+            cause = Cause(hold, verdict.limit, verdict.by_age, ruling.rule)
+            if verdict.action is Action.WAIT:
+                break
+            if verdict.action is Action.FLAG:
+                self.enforcer.flag(cause, now)
+            elif self.enforcer.act(verdict.action, cause, now):
+                return NEVER
+        wake = min(verdict.wake, self.enforcer.bars_end(now))
+        if hold is not None and self._session.unsent():  # when it has gone, nobody calls
+            wake = min(wake, now + SAMPLE_EVERY)
+        return wake
 
-    def _flag(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
-        cause = Cause.of(hold, verdict)
-        facts = self._describer.leak(self._session.facts(), cause, now)
-        transaction = self._tracker.flow.transaction
-        transaction.followed = transaction.number
-        self._leak = OpenLeak(facts, transaction, cause)
-        self._session.observe(self._frontend_flagged, self._backend_flagged)
-        self._reporter.emit(events.LeakFlagged(summary=summary.flagged(facts), leak=facts, flagged=True))
+    def _started(self) -> float | None:
+        """When the age of what is open began to count."""
+        if not self._tracker.in_transaction:
+            return None
+        leak = self.enforcer.leak
+        rolled_back = leak.rolled_back if leak else None
+        return self._tracker.flow.transaction.started if rolled_back is None else rolled_back
 
-    def _terminate(self, hold: Hold | None, verdict: Verdict, now: float) -> None:
-        facts, flagged = self._facts(Cause.of(hold, verdict), now)
-        self._leak = None
-        self._reporter.emit(events.LeakTerminated(summary=summary.terminated(facts), leak=facts, flagged=flagged))
-        self._session.terminate(last_words(facts, by_age=verdict.by_age))
-
-    def _facts(self, cause: Cause, now: float) -> tuple[events.Leak, bool]:
-        """The facts as of now, under the id of the leak that is open, if any; and whether one is."""
-        leak = self._leak
-        facts = self._describer.leak(self._session.facts(), cause, now, leak.facts.id if leak else None)
-        return facts, leak is not None
-
-    # The end of a leak that was flagged.
+    # The end of a leak.
 
     def _follow(self, now: float) -> None:
-        leak = self._leak
-        if leak is None:
-            return
-        tracker = self._tracker
-        if leak.held_s is None and not self._still_held(leak):
-            leak.held_s = now - leak.cause.hold.since if leak.cause.hold and not leak.cause.by_age else None
-            leak.resumed_with = b"" if read_on(leak) else tracker.flow.last
-        if tracker.flow.transaction.number != leak.number or not tracker.in_transaction:
+        leak = self.enforcer.leak
+        if leak is not None and leak.follow(self._tracker, now):
             self._resolve(leak, now)
 
-    def _still_held(self, leak: OpenLeak) -> bool:
-        """Whether the hold that was flagged goes on; unread results end as soon as the server can send more."""
-        flagged, hold = leak.cause.hold, self._tracker.hold()
-        if flagged is None or read_on(leak):
-            return False
-        return hold is not None and hold.kind is flagged.kind and hold.since <= flagged.since
-
-    def _resolve(self, leak: OpenLeak, now: float, outcome: str | None = None) -> None:
-        transaction = self._tracker.flow.transaction
-        same = transaction.number == leak.number
-        age = now - leak.started
-        facts = dataclasses.replace(
-            leak.facts,
-            held_s=age if leak.held_s is None else leak.held_s,
-            transaction=dataclasses.replace(leak.facts.transaction, age_s=age),
-        )
-        outcome = outcome or (transaction.outcome if same else transaction.followed_outcome) or ROLLBACK
-        resumed_with = self._describer.text(leak.resumed_with)
-        self._leak = None
+    def _resolve(self, leak: OpenLeak, now: float, how: str | None = None) -> None:
+        event = outcome.resolved(leak, self._tracker, self._describer, now, how)
+        self.enforcer.forget()
         self.start()
         if self._tracker.in_transaction and not self._watchdog.armed:  # the next one began without a request
             self._watchdog.arm(now + self._earliest)
-        self._reporter.emit(
-            events.LeakResolved(
-                summary=summary.resolved(facts, outcome, resumed_with),
-                leak=facts,
-                flagged=True,
-                outcome=outcome,
-                resumed_with=resumed_with,
-            )
-        )
+        if leak.rolled_back is None:
+            self._reporter.emit(event)
 
     # The end of the session.
 
@@ -267,23 +175,17 @@ class Guard:
             how: `terminate`, `eof`, `reset` or `timeout`.
             now: the loop's time.
         """
-        if self._tracker.in_transaction:
-            self._safely(lambda: self._abandon(how, now))
+        leak = self.enforcer.leak
+        if self._tracker.in_transaction and (leak is None or leak.rolled_back is None):
+            self.safely(lambda: self._abandon(how, now))
         self.stop()
 
     def _abandon(self, how: str, now: float) -> None:
-        hold, leak = self._tracker.hold(), self._leak
+        hold, leak = self._tracker.hold(), self.enforcer.leak
         running = "" if hold else self._describer.text(self._tracker.flow.last)
-        if leak is not None and leak.held_s is None:
-            hold = hold or leak.cause.hold  # results that nobody has read to this day
-        facts, flagged = self._facts(Cause(hold), now)
-        if leak is not None and leak.cause.by_age:
-            facts = dataclasses.replace(facts, held_s=facts.transaction.age_s)
-        elif leak is not None and leak.held_s is not None:
-            facts = dataclasses.replace(facts, hold=leak.facts.hold, held_s=max(facts.held_s, leak.held_s))
-        text = summary.abandoned(facts, how, running)
-        self._leak = None
-        self._reporter.emit(events.LeakAbandoned(summary=text, leak=facts, flagged=flagged, how=how, running=running))
+        facts, _ = self.enforcer.facts(Cause(outcome.hold_left(leak, hold), abandoned=True), now)
+        self.enforcer.forget()
+        self._reporter.emit(outcome.abandoned(leak, facts, how, running))
 
     def server_gone(self, now: float) -> None:
         """The server ended the session, and its transaction with it."""
@@ -295,26 +197,25 @@ class Guard:
         self._resolve_as("unknown", self._loop.time())
         self.stop()
 
-    def _resolve_as(self, outcome: str, now: float) -> None:
-        leak = self._leak
+    def _resolve_as(self, how: str, now: float) -> None:
+        leak = self.enforcer.leak
         if leak is not None:
-            self._safely(lambda: self._resolve(leak, now, outcome))
+            self.safely(lambda: self._resolve(leak, now, how))
 
     def stop(self) -> None:
         """Judge no more."""
+        self.stopped = True
         self._session.observe(ignore, ignore)
         self._earliest = NEVER
         self._watchdog.disarm()
-        if self._sampler is not None:
-            self._sampler.cancel()
-            self._sampler = None
+        self.holding.stop()
 
-    def _safely(self, call: Callable[[], Result]) -> Result | None:
-        """Whatever is wrong in judging or telling, the session goes on, without being judged."""
+    def safely(self, call: Callable[[], Result]) -> Result | None:
+        """Call something; whatever is wrong in judging or telling, the session goes on, without being judged."""
         try:
             return call()
         except Exception as error:  # noqa: BLE001 - the watcher cannot hurt the watched
-            self._leak = None
+            self.enforcer.forget()
             self.stop()
             self._reporter.emit(events.InternalError.of(error))
             return None

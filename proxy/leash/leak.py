@@ -5,12 +5,14 @@ from typing import Final, NamedTuple
 
 from proxy.attribution.classify import ABANDONED, leak_class
 from proxy.attribution.statements import sanitize
-from proxy.leash.policy import Verdict
+from proxy.leash.policy import Action
+from proxy.leash.terms import DEFAULT_RULE, Terms
 from proxy.report import events
 from proxy.settings import LogStatements
 from proxy.wire.flow import MessageFlow
-from proxy.wire.hold import Hold
+from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.statements import STATEMENT_BYTES
+from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import Transaction
 
 _alphabet: Final = "abcdefghjkmnpqrstvwxyz23456789"  # nothing that is read for something else
@@ -29,16 +31,20 @@ class Cause(NamedTuple):
         hold: what is held; None when a busy transaction is too old, or its client is gone.
         limit: the limit that passed, in seconds; None if none did.
         by_age: whether it was the transaction's age.
+        rule: the rule that the limit comes from.
+        abandoned: whether it is none: the client has gone.
     """
 
     hold: Hold | None
     limit: float | None = None
     by_age: bool = False
+    rule: str = DEFAULT_RULE
+    abandoned: bool = False
 
-    @classmethod
-    def of(cls, hold: Hold | None, verdict: Verdict) -> "Cause":
-        """The cause of a verdict."""
-        return cls(hold, verdict.limit, verdict.by_age)
+    @property
+    def reads_on(self) -> bool:
+        """Whether it ends by reading on, not by another statement."""
+        return self.hold is not None and self.hold.kind is HoldKind.UNREAD_RESULTS
 
 
 class OpenLeak:
@@ -50,9 +56,11 @@ class OpenLeak:
         cause: why it was flagged.
         held_s: how long the hold lasted; None while it does.
         resumed_with: the raw text of the statement that ended the hold.
+        rolled_back: when pgleash rolled it back; from then on its client is owed an error.
+        spared: the actions that were due and not carried out, and why.
     """
 
-    __slots__ = ("cause", "facts", "held_s", "number", "resumed_with", "started")
+    __slots__ = ("cause", "facts", "held_s", "number", "resumed_with", "rolled_back", "spared", "started")
 
     def __init__(self, facts: events.Leak, transaction: Transaction, cause: Cause) -> None:
         self.facts = facts
@@ -61,6 +69,23 @@ class OpenLeak:
         self.cause = cause
         self.held_s: float | None = None
         self.resumed_with = b""
+        self.rolled_back: float | None = None
+        self.spared: set[tuple[Action, str]] = set()
+
+    def follow(self, tracker: Tracker, now: float) -> bool:
+        """Look whether the hold goes on; returns whether the transaction is over."""
+        flow = tracker.flow
+        if self.held_s is None and not self._still_held(tracker.hold()):
+            self.held_s = now - self.cause.hold.since if self.cause.hold and not self.cause.by_age else None
+            self.resumed_with = b"" if self.cause.reads_on else flow.last
+        return flow.transaction.number != self.number or not tracker.in_transaction
+
+    def _still_held(self, hold: Hold | None) -> bool:
+        """Whether the hold that was flagged goes on; unread results end as soon as the server can send more."""
+        flagged = self.cause.hold
+        if flagged is None or self.cause.reads_on:
+            return False
+        return hold is not None and hold.kind is flagged.kind and hold.since <= flagged.since
 
 
 class Describer:
@@ -68,18 +93,18 @@ class Describer:
 
     Args:
         flow: what is known of the session.
-        statements: how much of a statement's text may be told.
+        terms: how much of a statement's text may be told.
     """
 
-    __slots__ = ("_flow", "_statements")
+    __slots__ = ("_flow", "_terms")
 
-    def __init__(self, flow: MessageFlow, statements: LogStatements) -> None:
+    def __init__(self, flow: MessageFlow, terms: Terms) -> None:
         self._flow = flow
-        self._statements = statements
+        self._terms = terms
 
     def text(self, statement: bytes) -> str:
         """A statement as the log may show it."""
-        if self._statements is LogStatements.OFF or not statement:
+        if self._terms.statements is LogStatements.OFF or not statement:
             return ""
         escapes = self._flow.parameters.get("standard_conforming_strings") == "off"
         return sanitize(statement, truncated=len(statement) >= STATEMENT_BYTES, backslash_escapes=escapes)
@@ -91,14 +116,13 @@ class Describer:
         age = now - flow.transaction.started
         held = now - cause.hold.since if cause.hold else 0.0
         wrote = bool(flow.transaction.first_write)
-        known = cause.limit is not None
         return events.Leak(
             id=leak_id or new_id(),
-            leak_class=leak_class(kind, by_age=cause.by_age, wrote=wrote) if known else ABANDONED,
+            leak_class=ABANDONED if cause.abandoned else leak_class(kind, by_age=cause.by_age, wrote=wrote),
             hold=kind.value if kind else "",
             held_s=age if cause.by_age else held,
             limit_s=cause.limit,
-            rule="default",
+            rule=cause.rule,
             session=session,
             transaction=events.TransactionFacts(
                 age_s=age,

@@ -5,6 +5,7 @@ transaction from its first request, however busy it was since. All times are sec
 """
 
 import enum
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from proxy.settings import NEVER, Settings
@@ -15,6 +16,7 @@ class Limits(NamedTuple):
     """What a session may do, in seconds; NEVER where there is no limit."""
 
     flag_after: float = NEVER
+    rollback_after: float = NEVER
     terminate_after: float = NEVER
     flag_transaction_after: float = NEVER
     terminate_transaction_after: float = NEVER
@@ -30,29 +32,27 @@ class Limits(NamedTuple):
         return cls(*(getattr(settings, name) for name in cls._fields))
 
 
+class Action(enum.Enum):
+    """What is to be done now, the mildest first."""
+
+    WAIT = "wait"
+    FLAG = "flag"
+    ROLL_BACK = "rollback"
+    TERMINATE = "terminate"
+
+
 class View(NamedTuple):
     """What is to be judged.
 
     Attributes:
         hold: what the client holds now.
         started: when the transaction began; None if none is open.
-        flagged: whether this transaction has been flagged.
-        spared: flag, but never terminate: nothing but a Parse keeps the transaction open, and drivers leave such a
-            series for as long as they like (asyncpg's prepare()); or it is not certain what the server still owes.
+        barred: what is not to be done, whatever passes: it has been done, or cannot be.
     """
 
     hold: Hold | None
     started: float | None
-    flagged: bool = False
-    spared: bool = False
-
-
-class Action(enum.Enum):
-    """What is to be done now."""
-
-    WAIT = "wait"
-    FLAG = "flag"
-    TERMINATE = "terminate"
+    barred: frozenset[Action] = frozenset()
 
 
 class Verdict(NamedTuple):
@@ -78,6 +78,7 @@ class _Due(NamedTuple):
     by_age: bool
 
 
+SEVERITY: Final = {action: place for place, action in enumerate(Action)}
 WAIT_FOR_A_REQUEST: Final = Verdict(Action.WAIT, NEVER, by_age=False, wake=NEVER)
 
 
@@ -93,26 +94,29 @@ def judge(view: View, limits: Limits, now: float) -> Verdict:
     wake = min(to_come, default=NEVER)
     if not passed:
         return Verdict(Action.WAIT, NEVER, by_age=False, wake=wake)
-    worst = max(passed, key=lambda one: (one.action is Action.TERMINATE, -one.at))
+    worst = max(passed, key=lambda one: (SEVERITY[one.action], -one.at))
     return Verdict(worst.action, worst.limit, worst.by_age, wake)
 
 
 def _due(view: View, limits: Limits) -> list[_Due]:
     due: list[_Due] = []
-    for since, by_age in ((view.hold.since if view.hold else None, False), (view.started, True)):
-        if since is None:
-            continue
-        flag, end = (
-            (limits.flag_transaction_after, limits.terminate_transaction_after)
-            if by_age
-            else (limits.flag_after, limits.terminate_after)
-        )
-        if not view.flagged:
-            due.append(_Due(since + flag, Action.FLAG, flag, by_age))
-        if not view.spared:
-            due.append(_Due(since + end, Action.TERMINATE, end, by_age))
-    return due
+    if view.hold is not None:
+        due += [_Due(view.hold.since + limit, action, limit, by_age=False) for action, limit in _of_holds(limits)]
+    if view.started is not None:
+        due += [_Due(view.started + limit, action, limit, by_age=True) for action, limit in _of_ages(limits)]
+    return [one for one in due if one.action not in view.barred]
+
+
+def _of_holds(limits: Limits) -> Iterator[tuple[Action, float]]:
+    yield Action.FLAG, limits.flag_after
+    yield Action.ROLL_BACK, limits.rollback_after
+    yield Action.TERMINATE, limits.terminate_after
+
+
+def _of_ages(limits: Limits) -> Iterator[tuple[Action, float]]:
+    yield Action.FLAG, limits.flag_transaction_after
+    yield Action.TERMINATE, limits.terminate_transaction_after
 
 
 def _next_hold_limit(view: View, limits: Limits) -> float:
-    return limits.terminate_after if view.flagged else min(limits.flag_after, limits.terminate_after)
+    return min((limit for action, limit in _of_holds(limits) if action not in view.barred), default=NEVER)

@@ -1,5 +1,6 @@
 """Telling people: typed events, their sentence, the log, and the ledger of who leaks.
 
+event     what an event is
 events    every event and its fields: the log's schema
 summary   one sentence for a person
 log       structlog's chain, and a writer that never blocks the loop

@@ -1,46 +1,13 @@
 """Every event and its fields: the schema of the log.
 
-A field's key in the log stands beside it; fields that are None or "" are unknown and left out. Texts of clients have
-been made printable and statements sanitized before they come here.
+Texts of clients have been made printable and statements sanitized before they come here.
 """
 
 import dataclasses
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
 
-Level = Literal["debug", "info", "warning", "error"]
-KEY: Final = "key"
-
-
-def key(name: str, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a dataclass that is logged under this name."""
-    if default is dataclasses.MISSING:
-        return dataclasses.field(metadata={KEY: name})
-    return dataclasses.field(default=default, metadata={KEY: name})
-
-
-def flatten(record: Any) -> Iterator[tuple[str, Any]]:
-    """The keys and values of a dataclass and of those in it, without the unknown ones."""
-    for field in dataclasses.fields(record):
-        value = getattr(record, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from flatten(value)
-        elif value is not None and value != "" and KEY in field.metadata:
-            yield field.metadata[KEY], round(value, 3) if isinstance(value, float) else value
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that happened."""
-
-    event: ClassVar[str]
-    level: ClassVar[Level]
-
-    def fields(self) -> dict[str, Any]:
-        """What the log says of it."""
-        return dict(flatten(self))
+from proxy.report.event import Event, key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,11 +84,47 @@ class LeakFlagged(LeakEvent):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakRolledBack(LeakEvent):
+    """The transaction was rolled back; the connection stays, and its client is owed an error."""
+
+    event = "leak.rolled_back"
+    level = "error"
+    asked_by: str = key("leak.asked_by", "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LeakTerminated(LeakEvent):
-    """The session was ended."""
+    """The session was ended.
+
+    Attributes:
+        rolled_back: whether its transaction had been rolled back, and so was counted before.
+        detail: why, if it was not for a limit.
+    """
 
     event = "leak.terminated"
     level = "error"
+    rolled_back: bool = False
+    detail: str = key("leak.detail", "")
+    asked_by: str = key("leak.asked_by", "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakSpared(LeakEvent):
+    """An action was due and was not carried out.
+
+    Attributes:
+        first: whether it is the first one of this leak.
+        detail: what stood in the way, for a person.
+        spared: leaks that were spared for the same reason since the last such line, where not each has its own.
+    """
+
+    event = "leak.spared"
+    level = "warning"
+    action: str = key("leak.action")
+    reason: str = key("leak.reason")
+    detail: str = key("leak.detail", "")
+    spared: int | None = key("leak.spared", None)
+    first: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +156,9 @@ class LeakReport(Event):
     client: Client
     leaks: int = key("report.leaks")
     open: int = key("report.open")
+    rolled_back: int = key("report.rolled_back")
     terminated: int = key("report.terminated")
+    spared: int = key("report.spared")
     resolved: int = key("report.resolved")
     abandoned: int = key("report.abandoned")
     held_s: float = key("report.held_s")

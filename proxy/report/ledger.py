@@ -4,7 +4,17 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
-from proxy.report.events import Client, Event, LeakAbandoned, LeakEvent, LeakFlagged, LeakReport, LeakTerminated
+from proxy.report.event import Event
+from proxy.report.events import (
+    Client,
+    LeakAbandoned,
+    LeakEvent,
+    LeakFlagged,
+    LeakReport,
+    LeakRolledBack,
+    LeakSpared,
+    LeakTerminated,
+)
 
 MAX_CLIENTS: Final = 1000  # the one that has been quiet longest goes first
 
@@ -16,7 +26,9 @@ class Account:
     Attributes:
         leaks: transactions that were flagged, or ended without a flag.
         open: those that are still open.
-        terminated: those whose session was ended by pgleash.
+        rolled_back: those that were rolled back by pgleash.
+        terminated: those whose session was ended by pgleash, some after they had been rolled back.
+        spared: those for which something was due that was not done.
         resolved: those that ended by themselves.
         abandoned: transactions that the client left open when it went away, flagged or not.
         held_s: seconds held by the leaks that are over, together.
@@ -27,7 +39,9 @@ class Account:
 
     leaks: int = 0
     open: int = 0
+    rolled_back: int = 0
     terminated: int = 0
+    spared: int = 0
     resolved: int = 0
     abandoned: int = 0
     held_s: float = 0.0
@@ -55,19 +69,26 @@ class Ledger:
         if isinstance(event, LeakFlagged):
             account.leaks += 1
             account.open += 1
+        elif isinstance(event, LeakSpared):
+            account.spared += event.first
         else:
             self._close(account, event)
 
     def _close(self, account: Account, event: LeakEvent) -> None:
+        acted = False
         if isinstance(event, LeakAbandoned):
             account.abandoned += 1
         elif isinstance(event, LeakTerminated):
             account.terminated += 1
+            acted = not event.rolled_back
+        elif isinstance(event, LeakRolledBack):
+            account.rolled_back += 1
+            acted = True
         else:
             account.resolved += 1
         if event.flagged:
             account.open = max(account.open - 1, 0)  # its account may have been dropped in between
-        elif isinstance(event, LeakTerminated):
+        elif acted:
             account.leaks += 1
         else:
             return
@@ -95,7 +116,9 @@ def as_report(client: Client, account: Account) -> LeakReport:
         client=client,
         leaks=account.leaks,
         open=account.open,
+        rolled_back=account.rolled_back,
         terminated=account.terminated,
+        spared=account.spared,
         resolved=account.resolved,
         abandoned=account.abandoned,
         held_s=account.held_s,

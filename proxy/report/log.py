@@ -17,7 +17,8 @@ from typing import Any, Final, TextIO
 import structlog
 
 from proxy.report.console import ConsoleRenderer
-from proxy.report.events import Event, LogDropped
+from proxy.report.event import Event
+from proxy.report.events import LogDropped
 from proxy.settings import Log as LogSettings
 from proxy.settings import LogFormat, LogLevel
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.report.events import Event
+from proxy.report.event import Event
 from proxy.report.ledger import Ledger
 
 
@@ -37,6 +37,11 @@ class Reporter:
         with contextlib.suppress(Exception):  # an event that cannot be told must not end what it is about
             self.ledger.record(event)
             self._sink.write(event)
+
+    def count(self, event: Event) -> None:
+        """Something happened that the ledger counts and the log does not tell by itself."""
+        with contextlib.suppress(Exception):
+            self.ledger.record(event)
 
     def debug(self, kind: type[Event], make: Callable[[], Event]) -> None:
         """Something happened that is worth describing only if somebody listens."""

@@ -46,6 +46,25 @@ def terminated(leak: Leak) -> str:
     return f"terminated the session of {who(leak.client)}, which had {_what(leak)}"
 
 
+def rolled_back(leak: Leak) -> str:
+    """The transaction was rolled back."""
+    return f"rolled back the transaction of {who(leak.client)}, which had {_what(leak)}; its connection stays"
+
+
+_spared: Final = {
+    "observe": "mode is observe",
+    "budget": "actions_per_minute is spent",
+    "unsafe": "it is not safe",
+}
+
+
+def spared(leak: Leak, action: str, reason: str, detail: str) -> str:
+    """An action was due and was not carried out."""
+    due = "its transaction would have been rolled back" if action == "rollback" else "its session would have been ended"
+    why = f"{_spared[reason]}: {detail}" if detail else _spared[reason]
+    return f"{who(leak.client)} has {_what(leak)}; {due}, but {why}"
+
+
 def resolved(leak: Leak, outcome: str, resumed_with: str) -> str:
     """The transaction ended by itself."""
     resumed = f", going on with {resumed_with}" if resumed_with else ""

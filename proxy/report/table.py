@@ -9,8 +9,10 @@ from proxy.report.summary import seconds
 
 MAX_OPENER: Final = 48  # characters: the table should fit a terminal
 
-HEAD: Final = ("client", "leaks", "open", "terminated", "resolved", "abandoned", "held", "longest", "last opened by")
-NUMBERS: Final = frozenset({"leaks", "open", "terminated", "resolved", "abandoned", "held", "longest"})
+COUNTS: Final = ("leaks", "open", "rolled_back", "terminated", "spared", "resolved", "abandoned")
+TIMES: Final = ("held", "longest")
+HEAD: Final = ("client", *(name.replace("_", " ") for name in COUNTS), *TIMES, "last opened by")
+NUMBERS: Final = frozenset(HEAD[1:-1])
 
 
 def ledger_table(accounts: Iterable[tuple[Client, Account]]) -> str:
@@ -21,7 +23,7 @@ def ledger_table(accounts: Iterable[tuple[Client, Account]]) -> str:
 
 def _row(client: Client, account: Account) -> tuple[str, ...]:
     name = f"{client.application_name or client.user} ({client.user}@{client.database}, {client.address or 'local'})"
-    counts = (account.leaks, account.open, account.terminated, account.resolved, account.abandoned)
+    counts = (getattr(account, name) for name in COUNTS)
     opener = account.last_opener
     short = opener if len(opener) <= MAX_OPENER else opener[: MAX_OPENER - 1] + "…"
     return (name, *map(str, counts), seconds(account.held_s), seconds(account.longest_s), short)

@@ -35,6 +35,13 @@ Upstream = Annotated[
 Count = Annotated[int, Field(ge=1)]
 
 
+class Mode(enum.StrEnum):
+    """Whether what is due is done."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
 class LogFormat(enum.StrEnum):
     """How log lines look."""
 
@@ -172,13 +179,20 @@ class Settings(Model):
         _default("127.0.0.1:5432"),
         description="host:port, or an absolute directory with a server's Unix socket; resolved for every connection",
     )
+    mode: Mode = Field(Mode.ENFORCE, description="enforce; observe carries out no action: it says what would have been")
     flag_after: Duration = Field(_default("10s"), description="hold length at which a leak is reported")
+    rollback_after: Duration = Field(
+        _default("never"), description="hold length at which an idle transaction is rolled back, the connection kept"
+    )
     terminate_after: Duration = Field(_default("never"), description="hold length at which the session is ended")
     flag_transaction_after: Duration = Field(
         _default("never"), description="age of a transaction at which it is reported"
     )
     terminate_transaction_after: Duration = Field(
         _default("never"), description="age of a transaction at which its session ends"
+    )
+    actions_per_minute: Count = Field(
+        60, description="rollbacks and terminations in any minute, over all sessions; beyond it leaks are only flagged"
     )
     cancel_abandoned: bool = Field(
         default=True, description="when a client goes away while its statement runs, cancel the statement"

@@ -17,6 +17,7 @@ Only here are the server's bytes looked at before they are passed on, message by
 
 from typing import Final
 
+from proxy.wire.error_response import fields_of, sqlstate
 from proxy.wire.messages import (
     AUTHENTICATION,
     ERROR_RESPONSE,
@@ -56,7 +57,7 @@ def answered(data: bytes) -> bool:
 def rejected(data: bytes) -> bool:
     """Whether the server's first message says that this kind of connection is not for this client."""
     message = first_message(data) or b""
-    return message[:1] == bytes((ERROR_RESPONSE,)) and _sqlstate(message) == REJECTED
+    return message[:1] == bytes((ERROR_RESPONSE,)) and sqlstate(message[HEADER:]) == REJECTED
 
 
 class AuthenticationGate:
@@ -133,15 +134,7 @@ class AuthenticationGate:
         return message_of(AUTHENTICATION, message[HEADER : HEADER + WORD] + others)
 
     def _error(self, message: bytes) -> bytes:
-        self.refused = self._withheld and _sqlstate(message) == REJECTED
-        if not self.refused or any(field[:1] == b"H" for field in _fields(message)):
+        self.refused = self._withheld and sqlstate(message[HEADER:]) == REJECTED
+        if not self.refused or b"H" in fields_of(message[HEADER:]):
             return message
         return message_of(ERROR_RESPONSE, message[HEADER:-1] + b"H" + self._hint.encode() + b"\0\0")
-
-
-def _fields(error: bytes) -> list[bytes]:
-    return error[HEADER:].split(b"\0")
-
-
-def _sqlstate(error: bytes) -> bytes:
-    return next((field[1:] for field in _fields(error) if field[:1] == b"C"), b"")

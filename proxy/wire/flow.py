@@ -9,41 +9,26 @@ Rules:
    client's turn; ParameterStatus, notices and notifications do not move it; in a COPY every byte of the client does.
 4. In a series without Sync no ReadyForQuery comes; there the tags tell whether a block was begun or ended. A series
    that has failed outside of a block holds nothing: the server has rolled back.
-
-    phase         entered by                      the client's turn
-    STARTUP       the startup packet              no: authentication has its own time limit
-    READY         ReadyForQuery                   when nothing is due, or a series is stalled
-    COPY_IN       CopyInResponse                  yes, until CopyDone or CopyFail
-    COPY_IN_DONE  CopyDone or CopyFail            no
-    COPY_OUT      CopyOutResponse                 no
-    ENDED         a FATAL                         no: nothing is held any more
 """
 
-import enum
+import re
 from collections.abc import Callable
 from typing import Final
 
 from proxy.wire import messages as m
+from proxy.wire.error_response import is_fatal
+from proxy.wire.exits import Exit
 from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.outstanding import Outstanding
+from proxy.wire.phase import Phase
 from proxy.wire.statements import UNKNOWN, Statements
 from proxy.wire.transaction import COPY_IN, Transaction
 
-# Parameters that the server reports and that are worth knowing: who the client is, and how strings are quoted.
-PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings"})
+# Parameters that the server reports and that are worth knowing: who the client is, how strings are quoted, and what
+# the server can do.
+PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings", "server_version"})
 
 STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
-
-
-class Phase(enum.Enum):
-    """What the session is in the middle of."""
-
-    STARTUP = "startup"
-    READY = "ready"
-    COPY_IN = "copy_in"
-    COPY_IN_DONE = "copy_in_done"
-    COPY_OUT = "copy_out"
-    ENDED = "ended"
 
 
 class MessageFlow:
@@ -153,6 +138,22 @@ class MessageFlow:
     def _parsed_text(self) -> bytes:
         """What stands for a statement where none was executed."""
         return UNKNOWN if self.transaction.statements else self._statements.parsed
+
+    @property
+    def server_major(self) -> int:
+        """The server's major version, as it reports it; 0 if it does not."""
+        digits = re.match(r"\d+", self.parameters.get("server_version", ""))
+        return int(digits[0]) if digits else 0
+
+    def rolled_back(self) -> dict[bytes, Exit]:
+        """The transaction was rolled back by pgleash, and a failed one is open in its place.
+
+        Whose turn it is and since when stays as it was. Returns how the prepared statements would end it, by name.
+        """
+        self.status = m.IN_FAILED_TRANSACTION
+        self._statements.forget_portals()
+        self.transaction.fail()
+        return self._statements.exits()
 
     def client_moved(self) -> None:
         """Bytes came from the client: a COPY goes on, even within a message."""
@@ -269,7 +270,7 @@ class MessageFlow:
 
     def error(self, body: bytes) -> None:
         """ErrorResponse: of what is due first; a FATAL is the last message of a session."""
-        if _severity(body) in {b"FATAL", b"PANIC"}:
+        if is_fatal(body):
             self.phase = Phase.ENDED
             self.transaction.abort()
             return
@@ -334,9 +335,3 @@ class MessageFlow:
         """BackendKeyData."""
         self.backend_pid = int.from_bytes(body[:4], "big")
         self.cancel_key = body[4:]
-
-
-def _severity(body: bytes) -> bytes:
-    """The severity that is not localized (field V, since 9.6), else the localized one (field S)."""
-    fields = {field[:1]: field[1:] for field in body.split(b"\0")}
-    return fields.get(b"V", fields.get(b"S", b"ERROR"))

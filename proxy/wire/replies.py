@@ -22,7 +22,16 @@ ADMIN_SHUTDOWN: Final = "57P01"
 
 def fatal(sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> bytes:
     """An ErrorResponse of severity FATAL: the last message of a session."""
-    fields = (("S", "FATAL"), ("V", "FATAL"), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint))
+    return _error("FATAL", sqlstate, text, detail, hint)
+
+
+def error(sqlstate: str, text: str, *, detail: str = "", hint: str = "") -> bytes:
+    """An ErrorResponse of severity ERROR: a statement has failed."""
+    return _error("ERROR", sqlstate, text, detail, hint)
+
+
+def _error(severity: str, sqlstate: str, text: str, detail: str, hint: str) -> bytes:
+    fields = (("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint))
     return message(ERROR_RESPONSE, _error_fields(fields))
 
 

@@ -9,12 +9,15 @@ Everything here is raw and may hold literals: it is sanitized before anybody see
 from collections import deque
 from typing import Final
 
+from proxy.wire.exits import Exit, exit_of
+
 STATEMENT_BYTES: Final = 2048  # of each text; most statements are shorter, and a log line should be
 NAMES_BYTES: Final = 256  # of a Bind, for its two names
 NAME_BYTES: Final = 63  # of a statement's name: as many as the server tells apart (NAMEDATALEN)
 PREPARED_BYTES: Final = 65_536  # of all named statements of a session together; the oldest go first
 ENTRY_BYTES: Final = 100  # of an entry, besides its name and text
 MAX_PORTALS: Final = 64  # named portals of one transaction
+MAX_ROLLBACKS: Final = 1000  # names of statements whose text was forgotten; the others are not certain any more
 MAX_PENDING: Final = 256  # texts of a pipeline; of what is behind them only the number is known
 
 UNKNOWN: Final = b""
@@ -27,11 +30,16 @@ class Statements:
         parsed: the text of the last Parse.
     """
 
-    __slots__ = ("_pending", "_portals", "_prepared", "_prepared_bytes", "_uncounted", "_unnamed_portal", "parsed")
+    __slots__ = (
+        "_doubtful", "_pending", "_portals", "_prepared", "_prepared_bytes", "_rollbacks", "_uncounted",
+        "_unnamed_portal", "parsed",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._prepared: dict[bytes, bytes] = {}
         self._prepared_bytes = 0
+        self._doubtful: set[bytes] = set()  # names that were used twice: the second time the server may have refused
+        self._rollbacks: set[bytes] = set()  # names of statements that roll back, and whose text was forgotten
         self._portals: dict[bytes, bytes] = {}
         self._unnamed_portal = UNKNOWN
         self._pending: deque[bytes] = deque()
@@ -54,16 +62,35 @@ class Statements:
         text = rest.partition(b"\0")[0][:STATEMENT_BYTES]
         self.parsed = text
         name = name[:NAME_BYTES]
-        self._forget(name)
+        before = self._forget(name)
+        if before is not None and name and before != text:
+            self._doubtful.add(name)
         self._prepared[name] = text
         self._prepared_bytes += ENTRY_BYTES + len(name) + len(text)
         while self._prepared_bytes > PREPARED_BYTES:
-            self._forget(next(iter(self._prepared)))
+            self._drop_oldest()
 
-    def _forget(self, name: bytes) -> None:
+    def _forget(self, name: bytes) -> bytes | None:
         text = self._prepared.pop(name, None)
         if text is not None:
             self._prepared_bytes -= ENTRY_BYTES + len(name) + len(text)
+        return text
+
+    def _drop_oldest(self) -> None:
+        name = next(iter(self._prepared))
+        if self._exit(name) is Exit.ROLLBACK and len(self._rollbacks) < MAX_ROLLBACKS:
+            self._rollbacks.add(name)
+        self._forget(name)
+        self._doubtful.discard(name)
+
+    def _exit(self, name: bytes) -> Exit:
+        text = self._prepared[name]
+        return Exit.UNKNOWN if name in self._doubtful else exit_of(text, cut=len(text) >= STATEMENT_BYTES)
+
+    def exits(self) -> dict[bytes, Exit]:
+        """How each prepared statement would end a transaction block, by its name; one that is not in it is unknown."""
+        kept = {name: self._exit(name) for name in self._prepared}
+        return dict.fromkeys(self._rollbacks, Exit.ROLLBACK) | kept
 
     def bind(self, body: bytes) -> None:
         """Bind: the portal's name, the statement's name, and parameters that are not looked at."""
@@ -83,7 +110,10 @@ class Statements:
         """Close: `S` and a statement's name, or `P` and a portal's."""
         name = body[1:].partition(b"\0")[0]
         if body[:1] == b"S":
-            self._forget(name[:NAME_BYTES])
+            name = name[:NAME_BYTES]
+            self._forget(name)
+            self._doubtful.discard(name)
+            self._rollbacks.discard(name)
         else:
             self._portals.pop(name, None)
 

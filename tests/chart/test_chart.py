@@ -28,10 +28,13 @@ Document = dict[str, Any]
 EVERY_OPTION: Document = {
     "listen": ["0.0.0.0:7432", "[::1]:7433"],
     "upstream": "db.example:5433",
+    "mode": "observe",
     "flag_after": "2s",
+    "rollback_after": "30s",
     "terminate_after": "5m",
     "flag_transaction_after": "1h",
     "terminate_transaction_after": "never",
+    "actions_per_minute": 6,
     "cancel_abandoned": False,
     "max_sessions": 2_000_000,
     "max_cancels": 10,

@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Callable
 from typing import Any, cast
 
-from proxy.leash.guard import Guard, Observer
+from proxy.leash.enforcer import Observer
+from proxy.leash.guard import Guard
 from proxy.leash.leak import Describer
 from proxy.leash.policy import Limits
-from proxy.report.events import Client, Event, Session
+from proxy.leash.terms import Terms
+from proxy.report.event import Event
+from proxy.report.events import Client, Session
 from proxy.report.reporter import Reporter
-from proxy.settings import LogStatements
+from proxy.settings import NEVER, Settings
 from proxy.wire.tracker import Tracker
 from tests import messages as m
 
@@ -85,10 +88,11 @@ class FakeLoop:
 class FakeSession:
     """What the guard asks of a session, and what it was told to do."""
 
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, **limits: object) -> None:
         self.loop = FakeLoop()
         self.events: list[Event] = []
         self.words = b""
+        self.rollbacks: list[tuple[str, bytes, Callable[[str], None]]] = []
         self.in_buffer_for_client = 0
         self.in_buffer_for_server = 0
         self.taken_bytes = 0
@@ -96,9 +100,12 @@ class FakeSession:
             gave_up=lambda _reason, _error: self.guard.lost_track(),
             goodbye=lambda: self.guard.client_gone("terminate", self.loop.now),
         )
-        describer = Describer(self.tracker.flow, LogStatements.SANITIZED)
+        nothing = dict.fromkeys(Limits._fields, NEVER)
+        self.terms = Terms(Settings.model_validate({**nothing, **limits}))
         loop = cast("asyncio.AbstractEventLoop", self.loop)
-        self.guard = Guard(loop, self.tracker, Limits(**limits), describer, Reporter(self), self)
+        self.reporter = Reporter(self)
+        describer = Describer(self.tracker.flow, self.terms)
+        self.guard = Guard(loop, self.tracker, self.terms, describer, self.reporter, self)
         self.frontend: Observer = lambda _data, _now: None
         self.backend: Observer = self.frontend
         self.guard.start()
@@ -149,6 +156,9 @@ class FakeSession:
 
     def observe(self, frontend: Observer, backend: Observer) -> None:
         self.frontend, self.backend = frontend, backend
+
+    def roll_back(self, leak_id: str, owed: bytes, told: Callable[[str], None]) -> None:
+        self.rollbacks.append((leak_id, owed, told))
 
     def terminate(self, words: bytes) -> None:
         self.words = words

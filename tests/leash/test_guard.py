@@ -95,7 +95,7 @@ def test_without_limits_there_are_no_deadlines() -> None:
     session = FakeSession()
     session.begin()
     session.in_buffer_for_client = 1
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     assert session.loop.pending == 0
 
 
@@ -115,7 +115,7 @@ def test_the_clock_starts_when_the_message_has_left_for_the_client() -> None:  #
     session = FakeSession(flag_after=1.0)
     session.begin()
     session.in_buffer_for_client = 100
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     session.loop.advance(0.9)
     session.in_buffer_for_client = 0
     session.loop.advance(0.9)
@@ -129,7 +129,7 @@ def test_a_client_that_reads_slowly_is_not_a_client_that_has_stopped() -> None: 
     session = FakeSession(flag_after=1.0)
     session.client(m.query("SELECT 1"))
     session.in_buffer_for_client = 100
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     for _ in range(20):
         session.loop.advance(0.5)
         session.taken_bytes += 1000
@@ -143,7 +143,7 @@ def test_less_than_a_segment_is_no_progress() -> None:
     session = FakeSession(flag_after=1.0)
     session.client(m.query("SELECT 1"))
     session.in_buffer_for_client = 100
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     session.loop.advance(0.5)
     session.taken_bytes += 999
     session.loop.advance(0.6)
@@ -154,7 +154,7 @@ def test_unread_results_end_by_reading_on() -> None:
     session = FakeSession(flag_after=1.0)
     session.client(m.query("SELECT 1"))
     session.in_buffer_for_client = 100
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     session.loop.advance(3.0)
     session.in_buffer_for_client = 0
     session.server(m.queried("SELECT 1", "I"))
@@ -172,7 +172,7 @@ def test_while_the_server_does_not_take_what_is_sent_it_is_not_the_clients_turn(
     session.loop.advance(5.0)
     assert session.names() == []
     session.in_buffer_for_server = 0
-    session.guard.server_took()
+    session.guard.holding.server_took()
     session.loop.advance(0.9)
     assert session.names() == []
     session.loop.advance(0.2)
@@ -273,7 +273,7 @@ def test_after_a_terminate_nothing_is_judged_any_more() -> None:
     session.begin()
     session.loop.advance(1.0)  # the deadline has fired and is armed anew by the next request
     session.client(m.TERMINATE)
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     assert session.loop.pending == 0
     session.loop.advance(60.0)
     assert session.names() == ["leak.abandoned"]
@@ -296,7 +296,7 @@ def test_what_lies_in_the_buffer_while_the_server_works_is_no_leak() -> None:
     session.in_buffer_for_client = 33_000
     session.loop.advance(60.0)
     assert session.names() == []
-    session.guard.client_stuffed()
+    session.guard.holding.client_stuffed()
     session.loop.advance(2.1)
     assert session.names() == ["leak.flagged", "leak.terminated"]
 

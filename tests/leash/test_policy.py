@@ -20,16 +20,16 @@ def idle(since: float) -> Hold:
         (View(None, None), LIMITS, 5.0, Action.WAIT, NEVER),
         (View(idle(0.0), 0.0), LIMITS, 5.0, Action.WAIT, 10.0),
         (View(idle(0.0), 0.0), LIMITS, 10.0, Action.FLAG, 30.0),
-        (View(idle(0.0), 0.0, flagged=True), LIMITS, 10.0, Action.WAIT, 30.0),
-        (View(idle(0.0), 0.0, flagged=True), LIMITS, 30.0, Action.TERMINATE, NEVER),
+        (View(idle(0.0), 0.0, barred=frozenset((Action.FLAG,))), LIMITS, 10.0, Action.WAIT, 30.0),
+        (View(idle(0.0), 0.0, barred=frozenset((Action.FLAG,))), LIMITS, 30.0, Action.TERMINATE, NEVER),
         (View(idle(0.0), 0.0), LIMITS, 31.0, Action.TERMINATE, NEVER),
-        (View(idle(0.0), 0.0, spared=True), LIMITS, 10.0, Action.FLAG, NEVER),
-        (View(idle(0.0), 0.0, flagged=True, spared=True), LIMITS, 99.0, Action.WAIT, NEVER),
+        (View(idle(0.0), 0.0, barred=frozenset((Action.TERMINATE,))), LIMITS, 10.0, Action.FLAG, NEVER),
+        (View(idle(0.0), 0.0, barred=frozenset((Action.FLAG, Action.TERMINATE))), LIMITS, 99.0, Action.WAIT, NEVER),
         (View(None, 0.0), LIMITS, 50.0, Action.WAIT, 60.0),
-        (View(None, 0.0, flagged=True), LIMITS, 50.0, Action.WAIT, 80.0),
+        (View(None, 0.0, barred=frozenset((Action.FLAG,))), LIMITS, 50.0, Action.WAIT, 80.0),
         (View(idle(60.0), 0.0), AGES, 70.0, Action.WAIT, 100.0),
         (View(None, 0.0), AGES, 100.0, Action.FLAG, 200.0),
-        (View(idle(0.0), 0.0, flagged=True), AGES, 200.0, Action.TERMINATE, NEVER),
+        (View(idle(0.0), 0.0, barred=frozenset((Action.FLAG,))), AGES, 200.0, Action.TERMINATE, NEVER),
         (View(idle(0.0), 0.0), Limits(), 1e9, Action.WAIT, NEVER),
     ],
 )
@@ -50,18 +50,24 @@ TIMES = st.floats(0.0, 1000.0)
 LENGTHS = st.one_of(st.just(NEVER), st.floats(0.001, 1000.0))
 
 
-@given(st.builds(Limits, LENGTHS, LENGTHS, LENGTHS, LENGTHS), TIMES, TIMES, st.floats(0.0, 2000.0), st.booleans())
+ACTIONS = st.frozensets(st.sampled_from([Action.FLAG, Action.ROLL_BACK, Action.TERMINATE]))
+
+
+@given(st.builds(Limits, *([LENGTHS] * len(Limits._fields))), TIMES, TIMES, st.floats(0.0, 2000.0), ACTIONS)
 def test_nothing_is_done_before_its_limit_and_waking_again_is_always_later(
-    limits: Limits, started: float, idle_for: float, now: float, flagged: bool
+    limits: Limits, started: float, idle_for: float, now: float, barred: frozenset[Action]
 ) -> None:
     since = started + idle_for
-    view = View(idle(since), started, flagged=flagged)
-    verdict = judge(view, limits, now)
+    verdict = judge(View(idle(since), started, barred), limits, now)
     assert verdict.wake > now
+    assert verdict.action not in barred
     if verdict.action is Action.FLAG:
-        assert not flagged
         assert now >= min(since + limits.flag_after, started + limits.flag_transaction_after)
     if verdict.action is Action.TERMINATE:
         assert now >= min(since + limits.terminate_after, started + limits.terminate_transaction_after)
-    if verdict.action is Action.WAIT:
+    if verdict.action is Action.ROLL_BACK:
+        assert now >= since + limits.rollback_after
+    if verdict.action is Action.WAIT and Action.TERMINATE not in barred:
         assert now < min(since + limits.terminate_after, started + limits.terminate_transaction_after)
+    if verdict.action is Action.WAIT and Action.ROLL_BACK not in barred:
+        assert now < since + limits.rollback_after

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from proxy.report import events
+from proxy.report.event import Event
 from proxy.report.ledger import MAX_CLIENTS, Account, Ledger
 from proxy.report.table import HEAD, MAX_OPENER, NUMBERS, ledger_table
 
@@ -45,7 +46,7 @@ def abandon(facts: events.Leak, *, flagged: bool = True) -> events.LeakAbandoned
     return events.LeakAbandoned(summary="", leak=facts, flagged=flagged, how="eof", running="")
 
 
-def accounts(*recorded: events.Event) -> dict[events.Client, Account]:
+def accounts(*recorded: Event) -> dict[events.Client, Account]:
     ledger = Ledger()
     for event in recorded:
         ledger.record(event)
@@ -59,7 +60,7 @@ def test_a_flagged_leak_is_open_until_it_ends() -> None:
     assert accounts(flag(leak())) == {client(): Account(leaks=1, open=1, last_opener="SELECT ?")}
 
 
-ENDS: dict[str, Callable[[events.Leak], events.Event]] = {
+ENDS: dict[str, Callable[[events.Leak], Event]] = {
     "resolved": resolve,
     "abandoned": abandon,
     "terminated": terminate,
@@ -160,7 +161,9 @@ def test_only_what_changed_is_reported() -> None:
         "client.address": "10.0.0.1",
         "report.leaks": 1,
         "report.open": 0,
+        "report.rolled_back": 0,
         "report.terminated": 0,
+        "report.spared": 0,
         "report.resolved": 1,
         "report.abandoned": 0,
         "report.held_s": 2.0,

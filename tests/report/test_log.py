@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import pytest
 
 from proxy.report import events
+from proxy.report.event import Event
 from proxy.report.log import MAX_LINES, LineWriter, Log, where_we_run
 from proxy.settings import Log as LogSettings
 from proxy.settings import LogFormat, LogLevel
@@ -81,7 +82,7 @@ class Terminal(io.StringIO):
 
 
 def lines_of(
-    event: events.Event,
+    event: Event,
     log_format: str,
     environment: dict[str, str] | None = None,
     kind: type[io.StringIO] = io.StringIO,
@@ -194,7 +195,7 @@ def test_the_last_lines_go_out_at_the_end(pipe: Pipe) -> None:
     ],
     ids=lambda event: event.event,
 )
-def test_what_a_client_calls_itself_cannot_break_a_line_for_people(event: events.Event) -> None:
+def test_what_a_client_calls_itself_cannot_break_a_line_for_people(event: Event) -> None:
     (line,) = lines_of(event, "console", {"POD_NAME": HOSTILE})
     assert line.isprintable()
 

@@ -502,11 +502,12 @@ def test_a_real_validator_says_so_too(path: Path) -> None:
 
 def test_the_schema_knows_every_option() -> None:
     schema = json.loads(SCHEMA.read_text())
-    nested = {
+    named = {
         key: schema["$defs"][part["$ref"].rpartition("/")[2]]
         for key, part in schema["properties"].items()
         if "$ref" in part
     }
+    nested = {key: part for key, part in named.items() if "properties" in part}
     keys = {key for key in schema["properties"] if key not in nested}
     keys |= {f"{key}.{name}" for key, part in nested.items() for name in part["properties"]}
     assert keys == {option.key for option in options()}

@@ -1,0 +1,268 @@
+"""What is done about a leak: told, rolled back, ended, or spared and why."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from proxy.leash import words
+from proxy.leash.holding import Holding, Sockets
+from proxy.leash.leak import Cause, Describer, OpenLeak
+from proxy.leash.policy import Action
+from proxy.leash.safety import unsafe
+from proxy.leash.terms import Terms
+from proxy.report import events, summary
+from proxy.report.reporter import Reporter
+from proxy.settings import NEVER
+from proxy.wire.hold import Hold
+from proxy.wire.tracker import Tracker
+
+Observer = Callable[[bytes, float], None]
+
+
+class Leashed(Sockets, Protocol):
+    """What the guard asks of a session, and asks it to do."""
+
+    def facts(self) -> events.Session:
+        """Who this is."""
+
+    def observe(self, frontend: Observer, backend: Observer) -> None:
+        """Show bytes to these from now on."""
+
+    def roll_back(self, leak_id: str, owed: bytes, done: Callable[[str], None]) -> None:
+        """Roll the transaction back; `owed` is the client's error. `done` is told what went wrong, or "".
+
+        Only where it is safe. When something went wrong the session has to be ended.
+        """
+
+    def terminate(self, words: bytes) -> None:
+        """End the session with these last words to the client."""
+
+
+class Guarding(Protocol):
+    """What is asked of the guard."""
+
+    holding: Holding
+    stopped: bool
+
+    def time(self) -> float:
+        """Seconds of the loop's clock."""
+
+    def follow_closely(self) -> None:
+        """A leak is open: look for its end."""
+
+    def look_at(self, when: float) -> None:
+        """Judge at this time."""
+
+    def safely(self, call: Callable[[], None]) -> None:
+        """Call something that must not hurt the session."""
+
+
+class Bar(NamedTuple):
+    """An action that is not to be taken.
+
+    Attributes:
+        reason: `observe`, `unsafe` or `budget`.
+        detail: what stands in the way, for a person.
+        since: the hold that it is not to be taken in; None for the whole transaction.
+        until: when it may be taken again.
+    """
+
+    reason: str
+    detail: str = ""
+    since: float | None = None
+    until: float = NEVER
+
+    def holds(self, hold: Hold | None, now: float) -> bool:
+        """Whether it still does."""
+        return now < self.until and (self.since is None or (hold is not None and hold.since == self.since))
+
+
+class Enforcer:
+    """Acts for one session's guard.
+
+    Args:
+        tracker: what is known of the session.
+        terms: what is done, and how much of it.
+        describer: makes the facts of a leak.
+        reporter: takes events.
+        session: the session.
+        guard: sees to it that something is done when it is due.
+
+    Attributes:
+        leak: the leak that is open, or was rolled back and whose client does not know yet.
+        rolling_back: whether the server has been asked for a rollback and has not answered.
+    """
+
+    __slots__ = (
+        "_bars", "_describer", "_guard", "_reporter", "_session", "_terms", "_tracker", "leak", "rolling_back",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        terms: Terms,
+        describer: Describer,
+        reporter: Reporter,
+        session: Leashed,
+        guard: Guarding,
+    ) -> None:
+        self._tracker = tracker
+        self._terms = terms
+        self._describer = describer
+        self._reporter = reporter
+        self._session = session
+        self._guard = guard
+        self._bars: dict[Action, Bar] = {}  # of the leak that is open
+        self.leak: OpenLeak | None = None
+        self.rolling_back = False
+
+    def forget(self) -> OpenLeak | None:
+        """The leak is over; returns it."""
+        leak, self.leak = self.leak, None
+        self._bars.clear()
+        return leak
+
+    def unbar(self) -> None:
+        """The terms have changed: what stood in the way may do so no more."""
+        self._bars.clear()
+
+    def bars_end(self, now: float) -> float:
+        """When what stands in the way now ends by itself."""
+        return min((bar.until for bar in self._bars.values() if bar.until > now), default=NEVER)
+
+    def barred(self, hold: Hold | None, now: float) -> frozenset[Action]:
+        """What is not to be done, whatever passes."""
+        barred = {action for action, bar in self._bars.items() if bar.holds(hold, now)}
+        flow, leak = self._tracker.flow, self.leak
+        # Nothing but a Parse keeps the transaction open, and drivers leave such a series for as long as they like
+        # (asyncpg's prepare()); or it is not certain what the server still owes.
+        if flow.only_parsed or not flow.due.certain:
+            barred |= {Action.ROLL_BACK, Action.TERMINATE}
+        if leak is not None:
+            barred.add(Action.FLAG)
+            if leak.rolled_back is not None:
+                barred.add(Action.ROLL_BACK)
+        return frozenset(barred)
+
+    def flag(self, cause: Cause, now: float) -> OpenLeak:
+        """Tell of it; from now on it is a leak."""
+        facts = self._describer.leak(self._session.facts(), cause, now)
+        leak = self._open(facts, cause)
+        self._reporter.emit(events.LeakFlagged(summary=summary.flagged(facts), leak=facts, flagged=True))
+        return leak
+
+    def _open(self, facts: events.Leak, cause: Cause) -> OpenLeak:
+        transaction = self._tracker.flow.transaction
+        transaction.followed = transaction.number
+        self.leak = OpenLeak(facts, transaction, cause)
+        self._bars.clear()
+        self._guard.follow_closely()
+        return self.leak
+
+    def act(self, action: Action, cause: Cause, now: float) -> bool:
+        """Carry out what is due; false if something stands in the way."""
+        bar = self._bar(action, cause, now)
+        if bar is not None:
+            self._spare(action, cause, bar, now)
+        elif action is Action.ROLL_BACK:
+            self._roll_back(cause, now)
+        else:
+            self._terminate(cause, now)
+        return bar is None
+
+    def _bar(self, action: Action, cause: Cause, now: float) -> Bar | None:
+        terms = self._terms
+        if action is Action.ROLL_BACK and (problem := self._unsafe(cause.hold)):
+            return Bar("unsafe", problem, since=cause.hold.since if cause.hold else None)
+        if terms.observing:
+            return Bar("observe")
+        if not terms.budget.take(now):
+            return Bar("budget", until=terms.budget.free_at(now))
+        return None
+
+    def _unsafe(self, hold: Hold | None) -> str:
+        return unsafe(self._tracker, hold, unread=self._session.unread(), unsent=self._session.unsent())
+
+    def _spare(self, action: Action, cause: Cause, bar: Bar, now: float) -> None:
+        leak = self.leak or self.flag(cause, now)
+        self._bars[action] = bar
+        if (action, bar.reason) in leak.spared:
+            return
+        first = not leak.spared
+        leak.spared.add((action, bar.reason))
+        facts, flagged = self.facts(cause, now)
+        spared = self._terms.budget.spared(now) if bar.reason == "budget" else None
+        event = events.LeakSpared(
+            summary=summary.spared(facts, action.value, bar.reason, bar.detail),
+            leak=facts, flagged=flagged, action=action.value, reason=bar.reason, detail=bar.detail,
+            spared=spared, first=first,
+        )  # fmt: skip
+        if spared == 0:  # a line a minute says enough
+            self._reporter.count(event)
+        else:
+            self._reporter.emit(event)
+
+    def _roll_back(self, cause: Cause, now: float, asked_by: str = "") -> None:
+        facts, _ = self.facts(cause, now)
+        self.rolling_back = True
+
+        def done(problem: str) -> None:
+            self.rolling_back = False
+            if not self._guard.stopped:
+                self._guard.safely(lambda: self._rolled_back(facts, cause, asked_by, problem))
+
+        self._session.roll_back(facts.id, words.rolled_back(facts), done)
+
+    def _rolled_back(self, facts: events.Leak, cause: Cause, asked_by: str, problem: str) -> None:
+        now = self._guard.time()
+        flagged = self.leak is not None
+        if problem:
+            self._end(facts, words.unsure(problem, facts), detail=problem, asked_by=asked_by)
+            return
+        leak = self.leak or self._open(facts, cause)
+        leak.rolled_back = now
+        text = summary.rolled_back(facts)
+        self._reporter.emit(events.LeakRolledBack(summary=text, leak=facts, flagged=flagged, asked_by=asked_by))
+        self._guard.look_at(now)
+
+    def _terminate(self, cause: Cause, now: float) -> None:
+        facts, _ = self.facts(cause, now)
+        self._end(facts, words.last_words(facts, by_age=cause.by_age))
+
+    def _end(self, facts: events.Leak, last_words: bytes, *, detail: str = "", asked_by: str = "") -> None:
+        leak, self.leak = self.leak, None
+        rolled_back = leak is not None and leak.rolled_back is not None
+        self._reporter.emit(
+            events.LeakTerminated(
+                summary=summary.terminated(facts), leak=facts, flagged=leak is not None and not rolled_back,
+                rolled_back=rolled_back, detail=detail, asked_by=asked_by,
+            )
+        )  # fmt: skip
+        self._session.terminate(last_words)
+
+    def facts(self, cause: Cause, now: float) -> tuple[events.Leak, bool]:
+        """The facts as of now, under the id of the leak that is open, if any; and whether one is."""
+        leak = self.leak
+        facts = self._describer.leak(self._session.facts(), cause, now, leak.facts.id if leak else None)
+        return facts, leak is not None and leak.rolled_back is None
+
+    # By hand: what somebody asks for is neither observed nor counted.
+
+    def roll_back(self, asked_by: str) -> str:
+        """Roll the transaction back for somebody; returns why that is not possible, or ""."""
+        now = self._guard.time()
+        hold = self._guard.holding.now(now)
+        if self.rolling_back or (self.leak is not None and self.leak.rolled_back is not None):
+            return "it has been rolled back already"
+        problem = self._unsafe(hold)
+        if not problem:
+            self._roll_back(Cause(hold), now, asked_by)
+        return problem
+
+    def terminate(self, asked_by: str) -> None:
+        """End the session for somebody."""
+        now = self._guard.time()
+        if self._guard.stopped or not self._tracker.in_transaction:
+            self._session.terminate(words.by_hand(None))
+            return
+        facts, _ = self.facts(Cause(self._guard.holding.now(now)), now)
+        self._end(facts, words.by_hand(facts), asked_by=asked_by)

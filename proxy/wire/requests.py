@@ -1,0 +1,172 @@
+"""What a client says that does not know that its transaction is gone -> what its server gets.
+
+1. A Query that begins with COMMIT, END or PREPARE TRANSACTION is sent as ROLLBACK. Every time: drivers swallow errors.
+2. An Execute that is one of these, or could be, is sent; what follows it up to Sync is not, as behind any error (Flush
+   is). Only what is certain to roll back, or to fail, is let be with what follows.
+3. One request at a time: what comes behind a Query or a Sync waits for its ReadyForQuery. So a COMMIT that belongs to
+   the client's next transaction is never taken for one of this.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from proxy.wire import messages as m
+from proxy.wire.exits import Exit, exit_of
+from proxy.wire.failed_block import FailedBlock, Round
+from proxy.wire.replies import message as message_of
+from proxy.wire.scanner import HEADER, type_and_length
+from proxy.wire.statements import NAME_BYTES
+
+LOOK: Final = 65_536  # bytes of a request that are looked at; a COMMIT behind longer comments is a doubt
+MAX_NAMES: Final = 10_000  # statements, portals; what is not remembered counts as a commit
+
+SIMPLE: Final = frozenset((m.QUERY, m.FUNCTION_CALL))
+EXTENDED: Final = frozenset((m.PARSE, m.BIND, m.DESCRIBE, m.EXECUTE, m.CLOSE))
+LET_BE: Final = frozenset((m.FLUSH, m.TERMINATE, m.COPY_DATA, m.COPY_DONE, m.COPY_FAIL, m.PASSWORD))
+LOOKED_AT: Final = frozenset((m.QUERY, *EXTENDED))
+ROLLBACK_QUERY: Final = message_of(m.QUERY, b"ROLLBACK\0")
+
+
+class Requests:
+    """The client's stream.
+
+    Args:
+        block: what is known of the block.
+        prepared: how the statements that the client has prepared before would end the block, by name.
+    """
+
+    __slots__ = ("_block", "_held", "_portals", "_prepared", "_raw", "_series", "_skip", "_skip_drops")
+
+    def __init__(self, block: FailedBlock, prepared: Mapping[bytes, Exit]) -> None:
+        self._block = block
+        self._prepared = dict(prepared)
+        self._portals: dict[bytes, Exit] = {}
+        self._held = b""
+        self._skip = 0  # bytes of the current message that are still to come
+        self._skip_drops = False  # and are not to be sent
+        self._series = False  # extended messages were sent since the last Sync
+        self._raw = False  # up to Sync everything is sent as it is
+
+    @property
+    def in_the_middle(self) -> bool:
+        """Whether the rest of a message that was replaced is still to come."""
+        return self._skip > 0 and self._skip_drops
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait to be sent."""
+        return len(self._held)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the client sent; returns what the server is to get now."""
+        self._held += data
+        return self.release()
+
+    def rest(self) -> bytes:
+        """What was held, once the block is over."""
+        rest, self._held = self._held, b""
+        return rest
+
+    def release(self) -> bytes:
+        """What the server may get now of what was held."""
+        sent: list[bytes] = []
+        block = self._block
+        while self._held and not block.doubt:
+            if self._skip:
+                self._go_on(sent)
+            elif block.over or block.waiting or not self._next(sent):
+                break
+        return b"".join(sent)
+
+    def _go_on(self, sent: list[bytes]) -> None:
+        part, self._held = self._held[: self._skip], self._held[self._skip :]
+        self._skip -= len(part)
+        if not self._skip_drops:
+            sent.append(part)
+
+    def _next(self, sent: list[bytes]) -> bool:
+        """Decide about the next message; false if too little of it is there."""
+        if len(self._held) < HEADER:
+            return False
+        kind, length = type_and_length(self._held)
+        if length < m.MIN_MESSAGE_LENGTH:
+            self._block.doubt = "the client sent what is not the protocol"
+            return False
+        size = 1 + length
+        looked_at = min(size, LOOK) if kind in LOOKED_AT else HEADER
+        if len(self._held) < looked_at:
+            return False
+        message, self._held = self._held[:looked_at], self._held[looked_at:]
+        self._skip = size - looked_at
+        decided = message if self._raw and kind != m.SYNC else self._decide(kind, message, cut=size > LOOK)
+        self._skip_drops = decided is not message
+        sent.append(decided)
+        return True
+
+    def _decide(self, kind: int, message: bytes, *, cut: bool) -> bytes:
+        """What to send in place of a message, or of its beginning; b"" for nothing."""
+        if kind == m.SYNC:
+            self._series = self._raw = False
+            self._block.waiting = True
+            return message
+        if kind in LET_BE:
+            return message
+        if self._block.round in {Round.TURNS, Round.TURNED}:  # up to Sync, as the server does behind an error
+            return b""
+        if kind in SIMPLE:
+            return self._simple(kind, message, cut=cut)
+        if kind in EXTENDED:
+            self._series = True
+            self._extended(kind, message[HEADER:], cut=cut)
+            return message
+        self._block.doubt = "the client sent what is not the protocol"
+        return b""
+
+    def _simple(self, kind: int, message: bytes, *, cut: bool) -> bytes:
+        block = self._block
+        if self._series:  # no driver does it, and whether it is answered at all depends on what came before
+            block.doubt = "a Query came without a Sync before it"
+            return b""
+        block.waiting = True
+        way = exit_of(message[HEADER:].rstrip(b"\0"), cut=cut) if kind == m.QUERY else Exit.NONE
+        if way is Exit.UNKNOWN:
+            block.doubt = "a Query began with more comments than are looked through"
+        elif way is Exit.COMMIT:
+            block.round = Round.TURNS
+            return ROLLBACK_QUERY
+        elif way is Exit.ROLLBACK:
+            block.round = Round.ROLLS_BACK
+        return message
+
+    def _extended(self, kind: int, body: bytes, *, cut: bool) -> None:
+        first, _, rest = body.partition(b"\0")
+        if kind == m.PARSE:
+            self._parse(first[:NAME_BYTES], rest, cut=cut)
+        elif kind == m.BIND:
+            self._bind(first, rest.partition(b"\0")[0][:NAME_BYTES])
+        elif kind == m.EXECUTE:
+            self._execute(self._portals.get(first, Exit.UNKNOWN))
+        elif kind == m.CLOSE and body[:1] == b"S":
+            self._prepared.pop(first[1:][:NAME_BYTES], None)
+        elif kind == m.CLOSE:
+            self._portals.pop(first[1:], None)
+
+    def _parse(self, name: bytes, rest: bytes, *, cut: bool) -> None:
+        text, end, _ = rest.partition(b"\0")
+        way = exit_of(text, cut=cut and not end)
+        if name and self._prepared.get(name, way) is not way:  # the server may refuse a name that is in use
+            way = Exit.UNKNOWN
+        if name in self._prepared or len(self._prepared) < MAX_NAMES:
+            self._prepared[name] = way
+
+    def _bind(self, portal: bytes, statement: bytes) -> None:
+        way = self._prepared.get(statement, Exit.UNKNOWN)
+        if portal in self._portals or len(self._portals) < MAX_NAMES:
+            self._portals[portal] = way
+
+    def _execute(self, way: Exit) -> None:
+        if way is Exit.ROLLBACK:
+            self._block.round = Round.ROLLS_BACK
+            self._raw = True
+        elif way is not Exit.NONE:
+            self._block.round = Round.TURNS
