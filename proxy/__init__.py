@@ -3,6 +3,7 @@
 A map of the package. A file imports only from rooms below its own; tests/test_house.py checks it.
 
     cli, __main__   the commands; the only place that exits
+    check           what rule a client gets, for `check-config --as`
     demo/           an embedded Postgres and a leaking application
     server          listeners, accept, drain; owns the sessions
     greeting        a client's first packets, until it asks for a session

@@ -14,6 +14,7 @@ from typing import Final
 import uvloop
 
 from proxy import __version__
+from proxy.check import EXAMPLE, Who, explanation, read_who
 from proxy.errors import OperatorError, SettingsError
 from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check-config", help="print the effective configuration", allow_abbrev=False)
     check.set_defaults(run=_check_config)
+    check.add_argument("--as", dest="client", type=_client, metavar="WHO", help=f"which rule applies to {EXAMPLE}, why")
     for command in (serve, check):
         _add_options(command)
     demo = commands.add_parser("demo", help="see it work on a throw-away Postgres", allow_abbrev=False)
@@ -80,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _unknown(word: str, asked: argparse.Namespace) -> str:
     """What is wrong with a word that no command knows, and what was probably meant."""
     flags = ["--config", *(option.flag for option in options())] if hasattr(asked, "config") else ["--seconds"]
+    flags += ["--as"] if hasattr(asked, "client") else []
     return f"unrecognized argument {word}{did_you_mean(word.partition('=')[0], flags)}"
 
 
@@ -102,6 +105,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _client(text: str) -> Who:
+    try:
+        return read_who(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _load(asked: argparse.Namespace) -> Loaded:
     flags = {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
     loaded = load(asked.config, os.environ, flags)
@@ -113,7 +123,8 @@ def _check_config(asked: argparse.Namespace) -> int:
     loaded = _load(asked)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(as_yaml(loaded.settings), end="")
+    settings = loaded.settings
+    print(explanation(settings, asked.client) if asked.client else as_yaml(settings), end="")
     return FINE
 
 

@@ -28,6 +28,7 @@ ROOMS = [
     ["greeting"],
     ["server"],
     ["demo"],
+    ["check"],
     ["cli"],
     ["__main__"],
 ]

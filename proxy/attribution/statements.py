@@ -104,8 +104,8 @@ def sanitize(statement: bytes, *, truncated: bool = False, backslash_escapes: bo
         At most LIMIT characters; an ellipsis at the end says that something behind it is not shown. Several
         statements in one text are separated by "; ". The rules are at the head of this file.
     """
-    pattern = _BACKSLASH if backslash_escapes else _STANDARD
-    masked, complete = _mask(statement.decode(errors="replace"), pattern, truncated=truncated)
+    found = tokens(statement.decode(errors="replace"), backslash_escapes=backslash_escapes)
+    masked, complete = _mask(found, truncated=truncated)
     shown = ""
     for piece in filter(None, map(str.strip, _fold(masked).split("\n"))):
         shown = f"{shown}; {_guard(piece)}" if shown else _guard(piece)
@@ -116,11 +116,11 @@ def sanitize(statement: bytes, *, truncated: bool = False, backslash_escapes: bo
     return shown[: LIMIT - 1].removesuffix(ELLIPSIS) + ELLIPSIS
 
 
-def _mask(text: str, pattern: re.Pattern[str], *, truncated: bool) -> tuple[str, bool]:
+def _mask(found: Iterator[tuple[str, str]], *, truncated: bool) -> tuple[str, bool]:
     """Return the text without its literals, and whether all of it is there."""
     out: list[str] = []
     certain: int | None = None  # how much of out stands before the first string
-    for kind, token in _tokens(text, pattern):
+    for kind, token in found:
         if kind in ("odd", "open"):
             keep = len(out) if certain is None or (truncated and kind == "open") else certain
             return "".join(out[:keep]) + "?", False
@@ -130,15 +130,25 @@ def _mask(text: str, pattern: re.Pattern[str], *, truncated: bool) -> tuple[str,
     return "".join(out), not truncated
 
 
-def _tokens(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[str, str]]:
-    """Cut the text into tokens and their kinds; what is between them is operators and spaces, a kind of its own."""
+def tokens(text: str, *, backslash_escapes: bool) -> Iterator[tuple[str, str]]:
+    """Cut a query text into tokens, each behind its kind, by the rules at the head of this file.
+
+    Args:
+        text: the query text.
+        backslash_escapes: as for `sanitize`.
+
+    Yields:
+        All of the text. What is between tokens is operators and spaces, a kind of its own. Behind `odd` and `open`
+        nothing is certain.
+    """
+    pattern = _BACKSLASH if backslash_escapes else _STANDARD
     at = 0
     while token := pattern.search(text, at):
         yield "operators", text[at : token.start()]
         kind, at = str(token.lastgroup), token.end()
         if kind == "comment" and (at := _comment_end(text, at)) < 0:
             kind, at = "open", len(text)
-        yield kind, token[0]
+        yield kind, text[token.start() : at]
     yield "operators", text[at:]
 
 

@@ -1,6 +1,7 @@
 """Every option once: file, environment, flag, schema and help come from the same model.
 
 values   durations and addresses: how they are written and what they mean
+rules    limits for single clients
 model    the options, their defaults and their meaning
 clear    what to warn about: connections that leave this machine unprotected
 load     file, environment and flags, overlaid and validated; one line for each problem
@@ -22,9 +23,12 @@ from proxy.settings.model import (
     as_yaml,
     json_schema,
 )
+from proxy.settings.rules import DEFAULT_RULE, LOCAL, Match, Rule
 from proxy.settings.values import NEVER, Address, duration_text
 
 __all__ = [
+    "DEFAULT_RULE",
+    "LOCAL",
     "NEVER",
     "SYSTEM_CA",
     "Address",
@@ -35,7 +39,9 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogStatements",
+    "Match",
     "Mode",
+    "Rule",
     "Settings",
     "UpstreamTls",
     "UpstreamTlsMode",

@@ -15,7 +15,9 @@ from pydantic_core import ErrorDetails
 
 from proxy.errors import SettingsError
 from proxy.settings.clear import in_the_clear
-from proxy.settings.model import Model, Settings
+from proxy.settings.model import Settings
+from proxy.settings.rules import EXAMPLE, Match, Rule
+from proxy.settings.values import Model
 
 PREFIX: Final = "PGLEASH_"
 NOT_OPTIONS: Final = frozenset({"PGLEASH_CONFIG"})
@@ -64,7 +66,7 @@ def _options(model: type[Model], defaults: Mapping[str, Any], prefix: str) -> It
             yield from _options(nested, defaults[name], f"{prefix}{name}.")
         else:
             default = defaults[name]
-            text = ", ".join(default) if isinstance(default, list) else _scalar(default)
+            text = (", ".join(default) or "[]") if isinstance(default, list) else _scalar(default)
             yield Option(prefix + name, field.description or "", text)
 
 
@@ -119,7 +121,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{path}: is not YAML: {' '.join(str(error).split())}"]) from error
+        told = " ".join(str(error).split())
+        hint = "; a value that begins with * needs quotes" if "alias" in told else ""
+        raise SettingsError([f"{path}: is not YAML: {told}{hint}"]) from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -174,13 +178,31 @@ def _problem(detail: ErrorDetails, origin: Mapping[str, str]) -> str:
     source = origin.get(key) or origin.get(parts[0], "")
     where = f" ({source})" if source else ""
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown option{where}{did_you_mean(key, [option.key for option in options()])}"
+        return f"{key}: unknown option{where}{_key_meant(parts)}"
+    if detail["type"] == "missing":
+        return f"{key}: is missing; write rules like {EXAMPLE}{where}"
     if detail["type"] == "model_type":
-        nested = ", ".join(option.key for option in options() if option.key.startswith(f"{key}."))
+        nested = ", ".join(_keys_below(parts))
         return f"{key}: {detail['input']!r} is wrong: it has options of its own, {nested}{where}"
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}{where}"
     return f"{key}: {detail['input']!r} is wrong: {detail['msg'][:1].lower()}{detail['msg'][1:]}{where}"
+
+
+def _key_meant(parts: list[str]) -> str:
+    *above, name = parts
+    if parts[0] != "rules":
+        return did_you_mean(".".join(parts), [option.key for option in options()])
+    if "match" not in above and name in Match.model_fields:
+        return f"; did you mean match.{name}?"
+    return did_you_mean(name, _keys_below(above))
+
+
+def _keys_below(parts: list[str]) -> list[str]:
+    if parts[0] == "rules":
+        return list((Match if parts[-1] == "match" else Rule).model_fields)
+    section = ".".join(parts)
+    return [option.key for option in options() if option.key.startswith(f"{section}.")]
 
 
 def _unknown_variable(name: str, known: list[str]) -> str:

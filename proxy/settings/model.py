@@ -5,9 +5,10 @@ import json
 from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
-from proxy.settings.values import Address, Duration, parse_address
+from proxy.settings.rules import Rules
+from proxy.settings.values import Address, Duration, Model, parse_address
 
 LISTEN_PORT: Final = 6432
 POSTGRES_PORT: Final = 5432
@@ -104,12 +105,6 @@ File = Annotated[
 def _default(text: str) -> Any:
     """A default that is written as a user would write it; it is validated like any other value."""
     return text
-
-
-class Model(BaseModel):
-    """What all parts of the configuration have in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class ClientTls(Model):
@@ -212,6 +207,7 @@ class Settings(Model):
     upstream_tls: UpstreamTls = Field(UpstreamTls(), description="TLS towards the server")
     log: Log = Field(Log(), description="the log")
     report_every: Duration = Field(_default("60s"), description="period of leak.report, when something changed")
+    rules: Rules = Field((), description="limits for single clients, the first that matches; see docs/rules.md")
 
     @model_validator(mode="after")
     def _guarded(self) -> "Settings":

@@ -1,4 +1,4 @@
-"""Durations and addresses: how they are written, and what they mean.
+"""What options are made of. Durations and addresses: how they are written, and what they mean.
 
 Errors are ValueErrors that say what would be right; pydantic passes their text on.
 """
@@ -9,9 +9,16 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 NEVER: Final = math.inf  # a limit that does not pass
+
+
+class Model(BaseModel):
+    """What all parts of the configuration have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
 
 _units: Final = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
 _duration: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
@@ -44,18 +51,17 @@ def duration_text(seconds: float) -> str:
     return f"{milliseconds}ms" if milliseconds / 1000 == seconds else f"{Decimal(repr(seconds)):f}s"
 
 
+DURATION_SCHEMA: Final = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^(never|\d+(\.\d+)?\s*(ms|s|m|h)?)$"},
+        {"type": "number", "exclusiveMinimum": 0},
+    ]
+}
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(duration_text, return_type=str),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": r"^(never|\d+(\.\d+)?\s*(ms|s|m|h)?)$"},
-                {"type": "number", "exclusiveMinimum": 0},
-            ]
-        }
-    ),
+    WithJsonSchema(DURATION_SCHEMA),
 ]
 
 

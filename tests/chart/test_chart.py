@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from proxy.settings import ClientTls, ClientTlsMode, Log, Settings, UpstreamTls, UpstreamTlsMode
+from proxy.settings import ClientTls, ClientTlsMode, Log, Match, Rule, Settings, UpstreamTls, UpstreamTlsMode
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "pgleash"
@@ -48,7 +48,25 @@ EVERY_OPTION: Document = {
     "upstream_tls": {"mode": "verify-full", "ca_file": "system", "cert_file": "none", "key_file": "none"},
     "log": {"format": "json", "level": "debug", "statements": "off"},
     "report_every": "5m",
+    "rules": [
+        {
+            "name": "etl",
+            "match": {
+                "user": ["etl", 7],
+                "database": "*",
+                "application_name": "load-*",
+                "address": ["10.1.0.0/16", "local"],
+                "tags": {"job": "nightly-*"},
+            },
+            "flag_after": "30m",
+            "rollback_after": "never",
+            "terminate_after": 3600,
+            "flag_transaction_after": "1h",
+            "terminate_transaction_after": "2h",
+        }
+    ],
 }
+DEFAULT_CONFIG: Document = yaml.safe_load((CHART / "values.yaml").read_text())["config"]
 APPLICATION: Document = {"image": "app:1"}
 SECRET: Document = {
     "volumes": [{"name": "db-ca", "secret": {"secretName": "db-ca"}}],
@@ -261,15 +279,24 @@ def test_program_accepts_every_option_of_the_chart(helm: Helm, tmp_path: Path) -
 
 
 def test_chart_knows_every_option_of_the_program() -> None:
-    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["config"]["properties"]
+    whole = json.loads((CHART / "values.schema.json").read_text())
+    schema, definitions = whole["properties"]["config"]["properties"], whole["definitions"]
     assert set(schema) == set(EVERY_OPTION) == set(Settings.model_fields)
     for section, model in (("log", Log), ("client_tls", ClientTls), ("upstream_tls", UpstreamTls)):
         assert set(schema[section]["properties"]) == set(EVERY_OPTION[section]) == set(model.model_fields)
+    rule = definitions["rule"]["properties"]
+    assert set(rule) == set(EVERY_OPTION["rules"][0]) == set(Rule.model_fields)
+    assert set(rule["match"]["properties"]) == set(EVERY_OPTION["rules"][0]["match"]) == set(Match.model_fields)
     modes = [str(mode) for mode in ClientTlsMode], [str(mode) for mode in UpstreamTlsMode]
     assert (
         schema["client_tls"]["properties"]["mode"]["enum"],
         schema["upstream_tls"]["properties"]["mode"]["enum"],
     ) == modes
+
+
+def test_chart_has_the_rules_of_the_shipped_file() -> None:
+    shipped = yaml.safe_load((ROOT / "config" / "pgleash.yaml").read_text())
+    assert DEFAULT_CONFIG["rules"] == shipped["rules"]
 
 
 def test_chart_assumes_the_programs_own_defaults() -> None:
@@ -349,6 +376,9 @@ def test_probes_are_as_asked_for(helm: Helm) -> None:
         ({"config": {"listen": ["6432"]}}, "listen"),
         ({"config": {"max_sessions": 0}}, "max_sessions"),
         ({"config": {"cancel_abandoned": "yes"}}, "cancel_abandoned"),
+        ({"config": {"rules": [{"name": "a", "match": {"usr": "a"}, "flag_after": "1s"}]}}, "usr"),
+        ({"config": {"rules": [{"name": "a", "match": {}, "flag_after": "1s"}]}}, "match"),
+        ({"config": {"rules": [{"name": "a", "flag_after": "1s", "terminate_after": "1s"}]}}, "match"),
         ({"config": {"log": {"statements": False}}}, "statements"),  # what YAML makes of a bare off
         ({"config": {"log": {"colour": True}}}, "colour"),
         ({"image": {"digest": "latest"}}, "digest"),
@@ -415,7 +445,7 @@ def test_another_chart_includes_the_sidecar(helm: Helm, tmp_path: Path, name: st
     documents = helm.render(values, chart=worker)
 
     assert sorted(document["kind"] for document in documents) == ["ConfigMap", "Job"]
-    assert config_of(documents) == values[name]["config"]
+    assert config_of(documents) == DEFAULT_CONFIG | values[name]["config"]
     pod = one(documents, "Job")["spec"]["template"]["spec"]
     (sidecar,) = pod["initContainers"]
     assert sidecar["name"] == name

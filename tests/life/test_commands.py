@@ -20,6 +20,7 @@ import yaml
 
 from proxy import __version__
 from proxy.demo.postgres import Postgres, free_port
+from proxy.leash.policy import Limits
 from proxy.settings import Address, Settings, options
 from tests import messages as m
 from tests.harness import PATIENCE, until
@@ -103,6 +104,15 @@ WRONG: dict[str, tuple[list[str], dict[str, str], str | None, list[str]]] = {
         [r"listen: .*write host:port.*\(--listen\)", r"max_sessions: '0' is wrong: .*1.*\(--max-sessions\)"],
     ),
     "file": ([], {}, "log: {levle: info}", [r"log\.levle: unknown option \(.*\.yaml\); did you mean log\.level\?"]),
+    "rule": (
+        [],
+        {},
+        "rules: [{name: etl, match: {adress: 10.0.0.0/8}, flag_after: soon}]",
+        [
+            r"rules\.0\.match\.adress: unknown option \(.*\.yaml\); did you mean address\?",
+            r"rules\.0\.flag_after: .*write 250ms.*\.yaml\)",
+        ],
+    ),
     "of another kind": ([], {}, "flag_after: [1s]", [r"flag_after: .*write 250ms.*\.yaml\)"]),
     "duplicate": ([], {}, "listen: a:1\nlisten: b:2", [r"listen: written twice, again in line 2"]),
     "template": ([], {}, "flag_after: {{ limit }}", [r".*"]),
@@ -127,6 +137,104 @@ def test_a_wrong_configuration_is_one_line_a_problem(tmp_path: Path, verb: str, 
         assert re.fullmatch(pattern, line)
 
 
+RULES = """
+flag_after: 5s
+terminate_after: 5m
+rules:
+  - name: backups
+    match: {application_name: [pg_dump*, pg_restore]}
+    terminate_after: never
+  - name: nightly etl
+    match: {user: etl, address: 10.1.0.0/16, tags: {job: nightly-*}}
+    flag_after: 30m
+    terminate_after: never
+"""
+LIMITS_OF_ETL = {key: ["never", "top level"] for key in Limits._fields} | {
+    "flag_after": ["30m", "rule nightly etl"],
+    "terminate_after": ["never", "rule nightly etl"],
+}
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    file = tmp_path / "rules.yaml"
+    file.write_text(RULES)
+    return str(file)
+
+
+def as_client(rules: str, who: str) -> dict[str, list[list[str]]]:
+    """What `check-config --as` prints: for each heading, its lines' columns."""
+    ran = pgleash("check-config", "--config", rules, "--as", who)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    printed: dict[str, list[list[str]]] = {}
+    for heading, *lines in (part.splitlines() for part in ran.stdout.split("\n\n")):
+        printed[heading] = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    return printed
+
+
+def test_check_config_says_which_rule_a_client_gets_and_why(rules: str) -> None:
+    printed = as_client(rules, "user=etl,application_name=load=7\\,a,address=10.1.2.3,tags.job=nightly-7")
+    assert printed == {
+        "Client": [
+            ["user", "etl"],
+            ["database", "etl"],
+            ["application_name", "load=7,a"],
+            ["address", "10.1.2.3"],
+            ["tags.job", "nightly-7"],
+        ],
+        "Rules, in order": [
+            ["backups", "application_name is load=7,a, not pg_dump* or pg_restore"],
+            ["nightly etl", "applies"],
+        ],
+        "Limits": [[name, *expected] for name, expected in LIMITS_OF_ETL.items()],
+    }
+
+
+def test_check_config_says_why_no_rule_applies(rules: str) -> None:
+    printed = as_client(rules, "user=billing, database=shop, address=local")
+    assert ["database", "shop"] in printed["Client"]
+    assert printed["Rules, in order"] == [
+        ["backups", "application_name is empty, not pg_dump* or pg_restore"],
+        [
+            "nightly etl",
+            (
+                "user is billing, not etl; address is local, not 10.1.0.0/16; "
+                "tags.job is not set, it would have to be nightly-*"
+            ),
+        ],
+        ["default", "applies: no rule matches"],
+    ]
+    assert ["terminate_after", "5m", "top level"] in printed["Limits"]
+
+
+def test_check_config_looks_at_the_rules_that_are_in_effect() -> None:
+    rule = '[{"name": "a", "match": {"database": "shop"}, "flag_after": "7s"}]'
+    ran = pgleash("check-config", "--as", "user=shop", PGLEASH_RULES=rule)
+    assert re.search(r"flag_after +7s +rule a\n", ran.stdout)
+    printed = pgleash("check-config", PGLEASH_RULES=rule).stdout
+    assert Settings.model_validate(yaml.safe_load(printed)).rules[0].flag_after == 7
+
+
+@pytest.mark.parametrize("who", ["application_name=pg_dump", "application_name=pg_dumpall"])
+def test_nothing_is_done_to_pg_dump_by_the_shipped_file(who: str) -> None:
+    shipped = ROOT / "config" / "pgleash.yaml"
+    limits = {name: f"--{name.replace('_', '-')}" for name in Limits._fields}
+    asked = [word for flag in limits.values() for word in (flag, "1s")]
+    printed = pgleash("check-config", "--config", str(shipped), *asked, "--as", who).stdout
+    told = {line.split()[0]: line.split()[1] for line in printed.partition("Limits\n")[2].splitlines()}
+    assert told == {name: "1s" if name.startswith("flag_") else "never" for name in limits}
+
+
+def test_the_documentation_of_rules_shows_what_is_printed(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "rules.md").read_text()
+    file = tmp_path / "pgleash.yaml"
+    file.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    shown = re.findall(r"```\n\$ pgleash (.+)\n((?:.*\n)+?)```", text)
+    assert len(shown) == 2
+    for typed, printed in shown:
+        assert pgleash(*typed.replace("pgleash.yaml", str(file)).split()).stdout == printed
+
+
 # Wrong usage.
 
 
@@ -140,6 +248,16 @@ def test_a_wrong_configuration_is_one_line_a_problem(tmp_path: Path, verb: str, 
         (["serve", "--flag-after"], "--flag-after"),
         (["serve", "extra"], "extra"),
         (["version", "--json"], "--json"),
+        (["check-config", "--as"], "--as"),
+        (["check-config", "--sa", "user=a"], "did you mean --as?"),
+        (["serve", "--as", "user=a"], "--as"),
+        (["check-config", "--as", "usr=etl"], "'usr' is none of user, database, application_name, address, tags.NAME"),
+        (["check-config", "--as", "usr=etl"], "did you mean user?"),
+        (["check-config", "--as", "tags.=a"], "'tags.' is none of"),
+        (["check-config", "--as", "etl"], "'etl' is no key=value; write for example user=etl,"),
+        (["check-config", "--as", ""], "'' is no key=value"),
+        (["check-config", "--as", "user=a,user=b"], "user is given twice"),
+        (["check-config", "--as", "address=10.1"], "address '10.1' is no IP address; write 10.1.2.3, ::1, or local"),
         (["demo", "--seconds", "many"], "many"),
         (["demo", "--seconds", "1"], "between 5 and 3600"),
     ],

@@ -421,9 +421,10 @@ def written_in(tree: Mapping[str, Any], prefix: str = "") -> set[str]:
     return set().union({f"{prefix}{key}" for key, value in tree.items() if not isinstance(value, dict)}, *below)
 
 
-def test_the_shipped_file_has_every_option_at_its_default() -> None:
+def test_the_shipped_file_has_every_option_at_its_default_and_a_rule() -> None:
     loaded = load(str(SHIPPED), {}, {})
-    assert loaded.settings == Settings()
+    assert loaded.settings.model_copy(update={"rules": ()}) == Settings()
+    assert [rule.name for rule in loaded.settings.rules] == ["pg_dump"]
     assert written_in(yaml.safe_load(SHIPPED.read_text())) == {option.key for option in options()}
 
 
@@ -456,8 +457,9 @@ KINDS: Mapping[str, type | tuple[type, ...]] = {
 }
 
 
-def is_a(kind: str, value: object) -> bool:
-    return isinstance(value, KINDS[kind]) and isinstance(value, bool) == (kind == "boolean")
+def is_a(kinds: str | list[str], value: object) -> bool:
+    each = [kinds] if isinstance(kinds, str) else kinds
+    return any(isinstance(value, KINDS[kind]) and isinstance(value, bool) == (kind == "boolean") for kind in each)
 
 
 def complaints(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
@@ -468,13 +470,15 @@ def complaints(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) 
         return min((complaints(value, one, whole) for one in schema["anyOf"]), key=len)
     if not is_a(schema["type"], value):
         return [f"{value!r} is no {schema['type']}"]
-    if schema["type"] == "array":
+    if isinstance(value, list):
         return [told for item in value for told in complaints(item, schema["items"], whole)]
-    if schema["type"] == "object":
-        known = schema["properties"]
-        assert schema["additionalProperties"] is False
-        below = (complaints(value[key], known[key], whole) for key in value.keys() & known.keys())
-        return [f"{key} is unknown" for key in value.keys() - known.keys()] + [told for one in below for told in one]
+    if isinstance(value, dict):
+        known = dict.fromkeys(value, schema["additionalProperties"]) | schema.get("properties", {})
+        below = (complaints(value[key], known[key], whole) for key in value if known[key])
+        missing = [f"{key} is missing" for key in schema.get("required", []) if key not in value]
+        few = ["too few keys"] if len(value) < schema.get("minProperties", 0) and not missing else []
+        unknown = [f"{key} is unknown" for key in value if known[key] is False]
+        return [*missing, *few, *unknown, *(told for one in below for told in one)]
     right = (
         value in schema.get("enum", [value])
         and ("pattern" not in schema or re.search(schema["pattern"], value))
@@ -514,7 +518,16 @@ def test_the_schema_knows_every_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["flag_after: soon", "flag_after: 0", "flag_aftr: 1s", "log: 5", "log: {level: loud}", "max_sessions: 0"]
+    "written",
+    [
+        *("flag_after: soon", "flag_after: 0", "flag_aftr: 1s", "log: 5", "log: {level: loud}", "max_sessions: 0"),
+        "rules: [{name: a, flag_after: 5s, terminate_after: 5s}]",
+        "rules: [{name: a, match: {user: a}}]",
+        "rules: [{name: a, match: {}, flag_after: 5s}]",
+        "rules: [{name: a, match: {usr: a}, flag_after: 5s}]",
+        "rules: [{name: a, match: {user: [a, true]}, flag_after: 5s}]",
+        "rules: [{name: a, match: {tags: {job: 1.5}}, flag_after: 5s}]",
+    ],
 )
 def test_the_schema_refuses_what_is_wrong(file: Path, written: str) -> None:
     assert len(against_the_schema(written)) == 1
