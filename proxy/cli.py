@@ -16,6 +16,7 @@ import uvloop
 from proxy import __version__
 from proxy.check import EXAMPLE, Who, explanation, read_who
 from proxy.errors import OperatorError, SettingsError
+from proxy.reload import Reload
 from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
@@ -26,7 +27,6 @@ from proxy.tls import contexts
 FINE: Final = 0
 FAILED: Final = 1
 STDERR: Final = 2
-NO_RELOAD: Final = "SIGHUP: the configuration is read at the start; restart pgleash to change it"
 WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
 
 
@@ -148,14 +148,16 @@ def _serve(asked: argparse.Namespace) -> int:
         reporter.emit(ConfigWarning(reason=warning))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_told_to_stop(Server(loaded.settings, reporter), reporter))
+            server = Server(loaded.settings, reporter)
+            reload = Reload(lambda: _load(asked), loaded, server, log, reporter)
+            runner.run(_until_told_to_stop(server, reload, asked.config or os.environ.get("PGLEASH_CONFIG")))
     finally:
         log.close()
     return FINE
 
 
-async def _until_told_to_stop(server: Server, reporter: Reporter) -> None:
-    """Serve; the first signal drains, a second one ends at once."""
+async def _until_told_to_stop(server: Server, reload: Reload, file: str | None) -> None:
+    """Serve; the first signal drains, a second one ends at once. SIGHUP, or a changed file, reloads."""
     told = asyncio.Event()
     stop_now = asyncio.Event()
 
@@ -167,9 +169,12 @@ async def _until_told_to_stop(server: Server, reporter: Reporter) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    loop.add_signal_handler(signal.SIGHUP, lambda: reporter.emit(ConfigWarning(reason=NO_RELOAD)))
+    loop.add_signal_handler(signal.SIGHUP, reload.reload)
     await server.start()
+    following = asyncio.create_task(reload.follow(file)) if file else None
     await told.wait()
+    if following is not None:
+        following.cancel()
     draining = asyncio.create_task(server.drain())
     waiting = asyncio.create_task(stop_now.wait())
     await asyncio.wait({draining, waiting}, return_when=asyncio.FIRST_COMPLETED)

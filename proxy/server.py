@@ -21,6 +21,7 @@ from proxy.session import Session
 from proxy.settings import NEVER, Address, ClientTlsMode, Settings
 from proxy.sockets import claim, make_room, open_to_all, reason_of, remove
 from proxy.tls import files
+from proxy.tls.contexts import ClientsContext
 from proxy.upstream import Upstream
 from proxy.wire import replies
 from proxy.wire.startup import CancelRequest, StartupMessage
@@ -65,8 +66,8 @@ class Server:
         self._dropped = Seldom()
         self._upstream = Upstream(settings, reporter)
         self.terms = Terms(settings)
-        offered = settings.client_tls.mode is not ClientTlsMode.DISABLE
-        self._shown = files.for_clients(settings.client_tls, reporter) if offered else None
+        self._shown = _shown(settings, reporter)
+        self._reporting: asyncio.Task[None] | None = None
         self._draining = False
         self.addresses: list[Address] = []
         self.sessions: set[Session] = set()
@@ -88,8 +89,7 @@ class Server:
         except OperatorError:
             await self._close_listeners()
             raise
-        if self._settings.report_every != NEVER:
-            self._spawn(self._report_regularly())
+        self._reporting = self._spawn(self._report_regularly())
         self._reporter.emit(
             events.ProxyStarted(
                 version=__version__,
@@ -99,6 +99,23 @@ class Server:
                 upstream_tls=self._settings.upstream_tls_mode,
             )
         )
+
+    def change(self, settings: Settings) -> None:
+        """Go by these settings from now on; what is being done is judged by them at once.
+
+        Raises:
+            SettingsError: a file of certificates is not what it should be; nothing has changed.
+            OperatorError: max_sessions does not fit; nothing has changed.
+        """
+        shown, upstream = _shown(settings, self._reporter), Upstream(settings, self._reporter)
+        make_room(settings.max_sessions)
+        self._settings, self._shown, self._upstream = settings, shown, upstream
+        self.terms.change(settings)
+        for session in self.sessions:
+            session.guard.reconsider()
+        if self._reporting is not None:
+            self._reporting.cancel()
+            self._reporting = self._spawn(self._report_regularly())
 
     async def _listen(self, address: Address) -> None:
         loop = asyncio.get_running_loop()
@@ -203,6 +220,10 @@ class Server:
         """Somebody has sent what is not the protocol."""
         self._reporter.emit(event)
 
+    def find(self, session_id: str) -> Session | None:
+        """The session of this id: for what somebody asks to be done by hand."""
+        return next((session for session in self.sessions if session.id == session_id), None)
+
     # The end.
 
     async def drain(self) -> None:
@@ -262,17 +283,26 @@ class Server:
 
     # Tasks.
 
-    def _spawn(self, work: Coroutine[None, None, None], kept: set[asyncio.Task[None]] | None = None) -> None:
+    def _spawn(
+        self, work: Coroutine[None, None, None], kept: set[asyncio.Task[None]] | None = None
+    ) -> asyncio.Task[None]:
         """The only place that makes tasks that sessions need: they are kept until they are done."""
         kept = self._tasks if kept is None else kept
         task = asyncio.get_running_loop().create_task(work)
         kept.add(task)
         task.add_done_callback(kept.discard)
+        return task
 
     async def _report_regularly(self) -> None:
-        while True:
+        while self._settings.report_every != NEVER:
             await asyncio.sleep(self._settings.report_every)
             self._reporter.report()
+
+
+def _shown(settings: Settings, reporter: Reporter) -> files.Followed[ClientsContext] | None:
+    """What clients that ask for TLS get."""
+    offered = settings.client_tls.mode is not ClientTlsMode.DISABLE
+    return files.for_clients(settings.client_tls, reporter) if offered else None
 
 
 def _too_many(limit: int) -> bytes:

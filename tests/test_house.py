@@ -27,6 +27,7 @@ ROOMS = [
     ["session"],
     ["greeting"],
     ["server"],
+    ["reload"],
     ["demo"],
     ["check"],
     ["cli"],

@@ -77,7 +77,7 @@ class Guard:
 
     def frontend(self, data: bytes, now: float) -> None:
         """The client sent this: a transaction may begin."""
-        if not self._watchdog.armed:
+        if now + self._earliest < self._watchdog.due:  # another rule may hold from now on, so it is none or too late
             self._watchdog.arm(now + self._earliest)
         self._tracker.frontend(data, now)  # last: a Terminate in it ends the judging
 
@@ -114,9 +114,7 @@ class Guard:
 
     def look_at(self, when: float) -> None:
         """Judge at this time, whatever was planned."""
-        self._watchdog.disarm()
-        if self._tracker.in_transaction:
-            self._watchdog.arm(when)
+        self._watchdog.arm(when if self._tracker.in_transaction else NEVER)
 
     def _look(self, now: float) -> float:
         wake = self.safely(lambda: self._judge(now))
@@ -126,7 +124,7 @@ class Guard:
         if self.enforcer.rolling_back:
             return NEVER  # its end looks again
         hold = self.holding.now(now)
-        ruling = self._terms.ruling()
+        ruling = self._terms.ruling(self._session.facts().client, self._describer.tags)
         started = self._started()
         while True:
             verdict = judge(View(hold, started, self.enforcer.barred(hold, now)), ruling.limits, now)
@@ -161,7 +159,7 @@ class Guard:
         event = outcome.resolved(leak, self._tracker, self._describer, now, how)
         self.enforcer.forget()
         self.start()
-        if self._tracker.in_transaction and not self._watchdog.armed:  # the next one began without a request
+        if self._tracker.in_transaction and self._watchdog.due == NEVER:  # the next one began without a request
             self._watchdog.arm(now + self._earliest)
         if leak.rolled_back is None:
             self._reporter.emit(event)

@@ -5,10 +5,11 @@ from typing import Final, NamedTuple
 
 from proxy.attribution.classify import ABANDONED, leak_class
 from proxy.attribution.statements import sanitize
+from proxy.attribution.tags import merged
 from proxy.leash.policy import Action
-from proxy.leash.terms import DEFAULT_RULE, Terms
+from proxy.leash.terms import Terms
 from proxy.report import events
-from proxy.settings import LogStatements
+from proxy.settings import DEFAULT_RULE, LogStatements
 from proxy.wire.flow import MessageFlow
 from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.statements import STATEMENT_BYTES
@@ -106,8 +107,18 @@ class Describer:
         """A statement as the log may show it."""
         if self._terms.statements is LogStatements.OFF or not statement:
             return ""
-        escapes = self._flow.parameters.get("standard_conforming_strings") == "off"
-        return sanitize(statement, truncated=len(statement) >= STATEMENT_BYTES, backslash_escapes=escapes)
+        truncated = len(statement) >= STATEMENT_BYTES
+        return sanitize(statement, truncated=truncated, backslash_escapes=self._backslash_escapes)
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the transaction's statements, as far as they are kept; those of a later one win."""
+        flow = self._flow
+        statements = (flow.opener, flow.transaction.first_write, flow.last)
+        return merged(statements, backslash_escapes=self._backslash_escapes)
+
+    @property
+    def _backslash_escapes(self) -> bool:
+        return self._flow.parameters.get("standard_conforming_strings") == "off"
 
     def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
         """The facts of what is held now."""

@@ -1,24 +1,13 @@
 """What all sessions of a proxy are judged by; a reload changes it for those that run, too."""
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
 
 from proxy.leash.budget import Budget
-from proxy.leash.policy import Limits
+from proxy.leash.rules import Rulebook, Ruling
+from proxy.report.events import Client
 from proxy.settings import Mode, Settings
 
-DEFAULT_RULE: Final = "default"  # the name of what applies where no rule does
-
-
-class Ruling(NamedTuple):
-    """What applies to a session.
-
-    Attributes:
-        rule: the name of the rule that it comes from.
-        limits: what the session may do.
-    """
-
-    rule: str
-    limits: Limits
+NO_TAGS: Mapping[str, str] = {}
 
 
 class Terms:
@@ -39,7 +28,7 @@ class Terms:
 
     def change(self, settings: Settings) -> None:
         """Judge by these settings from now on."""
-        self._limits = Limits.of(settings)
+        self._rules = Rulebook(settings)
         self.observing = settings.mode is Mode.OBSERVE
         self.budget.per_minute = settings.actions_per_minute
         self.statements = settings.log.statements
@@ -47,8 +36,8 @@ class Terms:
     @property
     def earliest(self) -> float:
         """The soonest that anything can be due after a transaction has begun."""
-        return self._limits.earliest
+        return self._rules.earliest
 
-    def ruling(self) -> Ruling:
-        """What applies to a session."""
-        return Ruling(DEFAULT_RULE, self._limits)
+    def ruling(self, client: Client, tags: Callable[[], Mapping[str, str]]) -> Ruling:
+        """What applies to a client now; its tags are asked for only if they matter."""
+        return self._rules.ruling(client, tags() if self._rules.uses_tags else NO_TAGS)

@@ -1,7 +1,8 @@
 """Wakes when a limit could have passed: one deadline a session, moved lazily.
 
-A request arms the deadline if there is none, and costs nothing else: no timer is moved when a hold begins or ends.
-When it fires, somebody looks, and says when to look again. A session outside of a transaction has none.
+A request arms the deadline if there is none, or a later one than anything could be due, and costs nothing else: no
+timer is moved when a hold begins or ends. When it fires, somebody looks, and says when to look again. A session outside
+of a transaction has none.
 """
 
 import asyncio
@@ -28,26 +29,27 @@ class Watchdog:
         look: called with the time; returns when to look again, or NEVER.
 
     Attributes:
-        armed: whether a look is due.
+        due: when it will look; NEVER if it will not.
     """
 
-    __slots__ = ("_look", "_loop", "_timer", "armed")
+    __slots__ = ("_look", "_loop", "_timer", "due")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, look: Callable[[float], float]) -> None:
         self._loop = loop
         self._look = look
         self._timer: Timer | None = None
-        self.armed = False
+        self.due = NEVER
 
     def arm(self, when: float) -> None:
-        """Look at `when`, seconds of the loop's clock."""
+        """Look at `when`, seconds of the loop's clock, instead of when it was due."""
+        self.disarm()
         if when != NEVER:
-            self.armed = True
+            self.due = when
             self._timer = self._loop.call_at(when + GRAIN, self._fire)
 
     def disarm(self) -> None:
         """Do not look any more."""
-        self.armed = False
+        self.due = NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -60,6 +62,6 @@ class Watchdog:
         self._timer = self._loop.call_soon(self._now)
 
     def _now(self) -> None:
-        self.armed = False
+        self.due = NEVER
         self._timer = None
         self.arm(self._look(self._loop.time()))

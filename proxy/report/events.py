@@ -295,6 +295,16 @@ class ConfigWarning(Event):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ConfigReloaded(Event):
+    """The configuration was read again: the keys that were taken over, and those that would need a restart."""
+
+    event = "config.reloaded"
+    level = "info"
+    changed: tuple[str, ...] = key("config.changed")
+    needs_restart: tuple[str, ...] = key("config.needs_restart")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfigRejected(Event):
     """A file has changed and cannot be used; what was there before goes on."""
 

@@ -105,7 +105,6 @@ class Log:
     def __init__(self, settings: LogSettings, environment: Mapping[str, str], stream: TextIO | None = None) -> None:
         stream = stream or sys.stdout or io.StringIO()  # there is no stdout where it was closed before the start
         self._writer = LineWriter(stream)
-        self._threshold = _levels[settings.level]
         self._logger = structlog.wrap_logger(
             self._writer,
             processors=[
@@ -114,8 +113,13 @@ class Log:
                 _Ordered(where_we_run(environment)),
                 _renderer(settings.format, stream),
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(self._threshold),
+            wrapper_class=structlog.make_filtering_bound_logger(_levels[LogLevel.DEBUG]),  # `would_write` decides
         )
+        self.change(settings)
+
+    def change(self, settings: LogSettings) -> None:
+        """Log from this level on; the format stays."""
+        self._threshold = _levels[settings.level]
 
     def would_write(self, event: type[Event]) -> bool:
         """Whether events of this kind are logged at all."""

@@ -4,6 +4,7 @@ values   durations and addresses: how they are written and what they mean
 rules    limits for single clients
 model    the options, their defaults and their meaning
 clear    what to warn about: connections that leave this machine unprotected
+stamp    whether a file has changed
 load     file, environment and flags, overlaid and validated; one line for each problem
 """
 
@@ -24,6 +25,7 @@ from proxy.settings.model import (
     json_schema,
 )
 from proxy.settings.rules import DEFAULT_RULE, LOCAL, Match, Rule
+from proxy.settings.stamp import Stamp, stamp
 from proxy.settings.values import NEVER, Address, duration_text
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "Mode",
     "Rule",
     "Settings",
+    "Stamp",
     "UpstreamTls",
     "UpstreamTlsMode",
     "as_yaml",
@@ -51,4 +54,5 @@ __all__ = [
     "json_schema",
     "load",
     "options",
+    "stamp",
 ]

@@ -5,7 +5,6 @@ times as much, and works with every way of replacing a file. While the new files
 is there already, its key is not), the old ones go on.
 """
 
-import os
 import ssl
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -13,11 +12,10 @@ from typing import Generic, TypeVar
 from proxy.errors import SettingsError
 from proxy.report.events import ConfigRejected
 from proxy.report.reporter import Reporter
-from proxy.settings import SYSTEM_CA, ClientTls, UpstreamTls
+from proxy.settings import SYSTEM_CA, ClientTls, Stamp, UpstreamTls, stamp
 from proxy.tls import contexts
 
 Made = TypeVar("Made")
-Stamp = tuple[int, int, int] | None
 
 
 class Followed(Generic[Made]):
@@ -51,15 +49,7 @@ class Followed(Generic[Made]):
         return self._made
 
     def _look(self) -> list[Stamp]:
-        return [_stamp(file) for file in self._files]
-
-
-def _stamp(file: str) -> Stamp:
-    try:
-        found = os.stat(file)  # noqa: PTH116 - of what a link leads to: a Secret is swapped by changing a link
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        return [stamp(file) for file in self._files]
 
 
 def for_clients(options: ClientTls, reporter: Reporter) -> Followed[contexts.ClientsContext]:

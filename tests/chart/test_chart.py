@@ -441,11 +441,11 @@ def test_another_chart_includes_the_sidecar(helm: Helm, tmp_path: Path, name: st
     built = helm.run("dependency", "update", str(worker))
     assert built.returncode == 0, built.stderr
 
-    values = {name: {"enabled": True, "config": {"upstream": "db:5432", "listen": "127.0.0.1:7000"}}}
-    documents = helm.render(values, chart=worker)
+    config = {"upstream": "db:5432", "listen": "127.0.0.1:7000"}
+    documents = helm.render({name: {"enabled": True, "config": config}}, chart=worker)
 
     assert sorted(document["kind"] for document in documents) == ["ConfigMap", "Job"]
-    assert config_of(documents) == DEFAULT_CONFIG | values[name]["config"]
+    assert config_of(documents) == DEFAULT_CONFIG | config
     pod = one(documents, "Job")["spec"]["template"]["spec"]
     (sidecar,) = pod["initContainers"]
     assert sidecar["name"] == name

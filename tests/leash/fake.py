@@ -100,8 +100,7 @@ class FakeSession:
             gave_up=lambda _reason, _error: self.guard.lost_track(),
             goodbye=lambda: self.guard.client_gone("terminate", self.loop.now),
         )
-        nothing = dict.fromkeys(Limits._fields, NEVER)
-        self.terms = Terms(Settings.model_validate({**nothing, **limits}))
+        self.terms = Terms(self.settings(**limits))
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.reporter = Reporter(self)
         describer = Describer(self.tracker.flow, self.terms)
@@ -110,6 +109,11 @@ class FakeSession:
         self.backend: Observer = self.frontend
         self.guard.start()
         self.server(m.STARTED)
+
+    @staticmethod
+    def settings(**options: object) -> Settings:
+        """Settings with these limits, and no others."""
+        return Settings.model_validate({**dict.fromkeys(Limits._fields, NEVER), **options})
 
     # Both sides speak.
 

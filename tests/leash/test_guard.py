@@ -328,3 +328,27 @@ def test_while_it_is_not_certain_what_is_due_a_leak_is_flagged_and_not_terminate
     session.server(m.error() + m.ready("E"))
     session.loop.advance(2.1)
     assert session.names() == ["leak.flagged", "leak.terminated"]
+
+
+def test_the_next_transaction_has_a_deadline_of_its_own() -> None:
+    session = FakeSession(flag_after=10.0, terminate_after=3600.0)
+    session.begin()
+    session.loop.advance(11.0)  # the watchdog waits for terminate_after
+    session.client(m.query("COMMIT"))
+    session.server(m.queried("COMMIT", "I"))
+    session.begin()
+    session.loop.advance(11.0)
+    assert session.names() == ["leak.flagged", "leak.resolved", "leak.flagged"]
+
+
+def test_the_next_hold_has_a_deadline_of_its_own() -> None:
+    session = FakeSession(flag_after=10.0, rollback_after=30.0, terminate_after=3600.0)
+    session.server(m.parameter_status("server_version", "18.4"))
+    session.begin()
+    session.client(m.run("SELECT 1") + m.FLUSH)
+    session.server(m.ran("SELECT 1"))
+    session.loop.advance(31.0)
+    session.client(m.SYNC)
+    session.server(m.ready("T"))
+    session.loop.advance(30.1)
+    assert len(session.rollbacks) == 1

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import psycopg
+
 from proxy.demo.binaries import NEWEST
 from proxy.demo.postgres import Postgres
 from proxy.settings import Address
@@ -319,3 +321,8 @@ def never_answers(connection: socket.socket) -> None:
         connection.sendall(m.STARTED)
     while connection.recv(65_536):
         pass
+
+
+def through(address: Address, **parameters: str) -> psycopg.Connection:
+    """A connection of psycopg's to a server that trusts everybody, through a proxy."""
+    return psycopg.connect(host=address.host, port=address.port, user="postgres", dbname="postgres", **parameters)  # type: ignore[arg-type]

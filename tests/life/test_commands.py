@@ -35,16 +35,13 @@ from tests.life.support import (
     never_answers,
     pgleash,
     serve,
+    through,
 )
 from tests.rawclient import now
 
 NOBODY = "127.0.0.1:1"  # an upstream that is not needed
 AT_ONCE = 1.0  # seconds in which a process that ends at once has ended, on a busy machine
 ADMIN_SHUTDOWN = "57P01"
-
-
-def through(address: Address, **parameters: str) -> psycopg.Connection:
-    return psycopg.connect(host=address.host, port=address.port, user="postgres", dbname="postgres", **parameters)  # type: ignore[arg-type]
 
 
 # version
@@ -454,13 +451,6 @@ def test_a_statement_that_runs_when_the_drain_cuts_does_not_run_on(trusting: Pos
                 )
             finally:
                 judge.execute("SELECT pg_terminate_backend(%s)", [client.backend_pid])
-
-
-def test_sighup_ends_nothing_and_says_that_it_changes_nothing(trusting: Postgres) -> None:
-    with serve(trusting) as program, through(program.address) as connection:
-        program.tell(signal.SIGHUP)
-        assert "restart" in program.wait("config.warning")["error.message"]
-        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_it_runs_and_ends_where_standard_output_was_closed_before_the_start() -> None:

@@ -1,0 +1,98 @@
+"""Takes over a changed configuration while clients are served.
+
+It is read on SIGHUP, and when the file has changed: a ConfigMap swaps a link, an editor may write it in two goes. What
+cannot be used changes nothing. Addresses stay what they were: they need a restart.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from proxy.errors import OperatorError, SettingsError
+from proxy.report.events import ConfigRejected, ConfigReloaded, ConfigWarning
+from proxy.report.log import Log
+from proxy.report.reporter import Reporter
+from proxy.server import Server
+from proxy.settings import Loaded, Settings, stamp
+
+LOOK_EVERY: Final = 1.0  # seconds between two looks at the file; it is read when two looks have found it the same
+AT_THE_START: Final = ("listen", "upstream", "log.format")
+
+
+class Reload:
+    """Keeps a proxy at what its configuration says.
+
+    Args:
+        load: reads the configuration; raises SettingsError.
+        loaded: what it said at the start.
+        server: the proxy.
+        log: its log.
+        reporter: takes events.
+    """
+
+    def __init__(
+        self, load: Callable[[], Loaded], loaded: Loaded, server: Server, log: Log, reporter: Reporter
+    ) -> None:
+        self._load = load
+        self._loaded = loaded
+        self._server = server
+        self._log = log
+        self._reporter = reporter
+
+    def reload(self, *, asked: bool = True) -> None:
+        """Read it again and take it over.
+
+        Args:
+            asked: somebody wants to know, even if nothing has changed.
+        """
+        try:
+            loaded = self._load()
+            changed = tuple(_changed(self._loaded.settings, loaded.settings))
+            left = tuple(key for key in changed if key in AT_THE_START)
+            settings = _with(loaded.settings, self._loaded.settings)
+            self._server.change(settings)
+        except SettingsError as error:
+            self._reporter.emit(ConfigRejected(reason="; ".join(error.problems)))
+            return
+        except OperatorError as error:
+            self._reporter.emit(ConfigRejected(reason=str(error)))
+            return
+        self._log.change(settings.log)
+        for warning in loaded.warnings:
+            if warning not in self._loaded.warnings:
+                self._reporter.emit(ConfigWarning(reason=warning))
+        self._loaded = Loaded(settings, loaded.warnings)
+        if changed or asked:
+            taken = tuple(key for key in changed if key not in left)
+            self._reporter.emit(ConfigReloaded(changed=taken, needs_restart=left))
+
+    async def follow(self, file: str) -> None:
+        """Take the file over whenever it has changed."""
+        known = before = stamp(file)
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = stamp(file)
+            if now == before and now != known:
+                known = now
+                self.reload(asked=False)
+            before = now
+
+
+def _with(settings: Settings, running: Settings) -> Settings:
+    """New settings, with what can only be set at the start as it is."""
+    log = settings.log.model_copy(update={"format": running.log.format})
+    return settings.model_copy(update={"listen": running.listen, "upstream": running.upstream, "log": log})
+
+
+def _changed(before: Settings, after: Settings) -> Iterator[str]:
+    """The keys that differ."""
+    old, new = dict(_flat(before.model_dump(mode="json"))), dict(_flat(after.model_dump(mode="json")))
+    yield from (key for key in old if old[key] != new[key])
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

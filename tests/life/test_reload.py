@@ -1,0 +1,146 @@
+"""A configuration that changes while clients are served: `pgleash serve`, a file, SIGHUP."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from proxy.demo.postgres import Postgres
+from tests.life.support import Program, through
+
+START = "flag_after: 1h\nlog: {level: debug}\n"
+
+
+class Config:
+    """A file as Kubernetes mounts it: a link to a file in a directory that is swapped by changing another link."""
+
+    def __init__(self, directory: Path, upstream: str) -> None:
+        self.path = directory / "pgleash.yaml"
+        self._data = directory / "..data"
+        self._directory = directory
+        self._upstream = upstream
+        self._version = 0
+        self.path.symlink_to("..data/pgleash.yaml")
+        self.swap(START)
+
+    def swap(self, text: str) -> None:
+        self._version += 1
+        version = self._directory / f"..{self._version}"
+        version.mkdir()
+        (version / "pgleash.yaml").write_text(f"listen: 127.0.0.1:0\nupstream: {self._upstream}\n{text}")
+        new = self._directory / "..data_tmp"
+        new.symlink_to(version.name)
+        new.replace(self._data)
+
+    def write(self, text: str) -> None:
+        """Write it in place, as an editor does."""
+        self.path.write_text(text)
+
+
+@pytest.fixture
+def config(tmp_path: Path, trusting: Postgres) -> Config:
+    return Config(tmp_path, f"{trusting.host}:{trusting.port}")
+
+
+@pytest.fixture
+def program(config: Config) -> Iterator[Program]:
+    with Program("--config", str(config.path)) as program:
+        yield program
+
+
+@pytest.fixture
+def leaking(program: Program) -> Iterator[psycopg.Connection]:
+    """Somebody who has been idle in a transaction since before."""
+    with contextlib.closing(through(program.address, application_name="shop")) as connection:
+        connection.execute("SELECT 'secret'")
+        yield connection
+
+
+def test_a_signal_brings_new_limits_to_sessions_that_run(
+    config: Config, program: Program, leaking: psycopg.Connection
+) -> None:
+    assert leaking.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+    config.swap(START.replace("1h", "200ms"))
+    program.tell(signal.SIGHUP)
+    assert program.wait("config.reloaded")["config.changed"] == ["flag_after"]
+    assert program.wait("leak.flagged")["leak.limit_s"] == 0.2
+
+
+def test_a_changed_file_is_taken_over_without_a_signal(
+    config: Config, program: Program, leaking: psycopg.Connection
+) -> None:
+    rule = "{name: shops, match: {application_name: shop*}, rollback_after: 200ms}"
+    config.swap(f"{START}rules: [{rule}]\n")
+    reloaded = program.wait("config.reloaded")
+    assert (reloaded["config.changed"], reloaded["config.needs_restart"]) == (["rules"], [])
+    assert program.wait("leak.rolled_back")["leak.rule"] == "shops"
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        leaking.execute("SELECT 1")
+
+
+def test_a_file_written_in_place_is_taken_over(config: Config, program: Program) -> None:
+    program.wait("proxy.started")
+    config.write(config.path.read_text().replace("1h", "2h"))
+    assert program.wait("config.reloaded")["config.changed"] == ["flag_after"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("flag_after: soon", "flag_after: 'soon' is not a duration"),
+        ("flag_afetr: 1s", "flag_afetr: unknown option"),
+        ("flag_after: [", "is not YAML"),
+        ("client_tls: {mode: require, cert_file: /nowhere}", "client_tls.cert_file: '/nowhere' cannot be read"),
+        ("max_sessions: 2000000000", "max_sessions: 2000000000 sessions need"),
+    ],
+)
+def test_a_wrong_file_changes_nothing_and_says_why(config: Config, program: Program, wrong: str, why: str) -> None:
+    program.wait("proxy.started")
+    config.swap(f"{wrong}\nlog: {{level: error}}\n")
+    program.tell(signal.SIGHUP)
+    assert why in program.wait("config.rejected")["error.message"]
+    with through(program.address) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    program.wait("session.closed")  # at level debug, as before
+    config.swap(START.replace("1h", "2h"))
+    assert program.wait("config.reloaded")["config.changed"] == ["flag_after"]
+
+
+def test_a_file_that_is_gone_changes_nothing(config: Config, program: Program) -> None:
+    program.wait("proxy.started")
+    config.path.unlink()
+    assert "cannot be read" in program.wait("config.rejected")["error.message"]
+
+
+def test_the_log_level_changes(config: Config, program: Program) -> None:
+    program.wait("proxy.started")
+    config.swap("log: {level: info}\n")
+    program.tell(signal.SIGHUP)
+    program.wait("config.reloaded")
+    before = len(program.of("session.opened"))
+    with through(program.address) as connection:
+        connection.execute("SELECT 1")
+    config.swap(START)
+    program.tell(signal.SIGHUP)
+    program.wait("config.reloaded", 2)
+    assert len(program.of("session.opened")) == before
+
+
+def test_addresses_need_a_restart_and_say_so(config: Config, program: Program) -> None:
+    program.wait("proxy.started")
+    config.write("listen: 127.0.0.1:1\nupstream: 127.0.0.1:1\nflag_after: 1m\nlog: {format: console}\n")
+    program.tell(signal.SIGHUP)
+    reloaded = program.wait("config.reloaded")
+    assert reloaded["config.changed"] == ["flag_after", "log.level"]
+    assert reloaded["config.needs_restart"] == ["listen", "upstream", "log.format"]
+    with through(program.address) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_signal_is_answered_though_nothing_has_changed(program: Program) -> None:
+    program.wait("proxy.started")
+    program.tell(signal.SIGHUP)
+    assert program.wait("config.reloaded")["config.changed"] == []
