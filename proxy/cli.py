@@ -149,14 +149,14 @@ def _serve(asked: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             server = Server(loaded.settings, reporter)
-            reload = Reload(lambda: _load(asked), loaded, server, log, reporter)
-            runner.run(_until_told_to_stop(server, reload, asked.config or os.environ.get("PGLEASH_CONFIG")))
+            file = asked.config or os.environ.get("PGLEASH_CONFIG")
+            runner.run(_until_told_to_stop(server, Reload(lambda: _load(asked), file, loaded, server, log, reporter)))
     finally:
         log.close()
     return FINE
 
 
-async def _until_told_to_stop(server: Server, reload: Reload, file: str | None) -> None:
+async def _until_told_to_stop(server: Server, reload: Reload) -> None:
     """Serve; the first signal drains, a second one ends at once. SIGHUP, or a changed file, reloads."""
     told = asyncio.Event()
     stop_now = asyncio.Event()
@@ -171,10 +171,9 @@ async def _until_told_to_stop(server: Server, reload: Reload, file: str | None) 
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload.reload)
     await server.start()
-    following = asyncio.create_task(reload.follow(file)) if file else None
+    following = asyncio.create_task(reload.follow())
     await told.wait()
-    if following is not None:
-        following.cancel()
+    following.cancel()
     draining = asyncio.create_task(server.drain())
     waiting = asyncio.create_task(stop_now.wait())
     await asyncio.wait({draining, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,7 @@ class Reload:
 
     Args:
         load: reads the configuration; raises SettingsError.
+        file: where it is written, if it is in a file.
         loaded: what it said at the start.
         server: the proxy.
         log: its log.
@@ -31,9 +32,11 @@ class Reload:
     """
 
     def __init__(
-        self, load: Callable[[], Loaded], loaded: Loaded, server: Server, log: Log, reporter: Reporter
+        self, load: Callable[[], Loaded], file: str | None, loaded: Loaded, server: Server, log: Log, reporter: Reporter
     ) -> None:
         self._load = load
+        self._file = file
+        self._known = stamp(file) if file else None
         self._loaded = loaded
         self._server = server
         self._log = log
@@ -45,6 +48,7 @@ class Reload:
         Args:
             asked: somebody wants to know, even if nothing has changed.
         """
+        self._known = stamp(self._file) if self._file else None
         try:
             loaded = self._load()
             changed = tuple(_changed(self._loaded.settings, loaded.settings))
@@ -66,14 +70,13 @@ class Reload:
             taken = tuple(key for key in changed if key not in left)
             self._reporter.emit(ConfigReloaded(changed=taken, needs_restart=left))
 
-    async def follow(self, file: str) -> None:
+    async def follow(self) -> None:
         """Take the file over whenever it has changed."""
-        known = before = stamp(file)
-        while True:
+        before = self._known
+        while self._file:
             await asyncio.sleep(LOOK_EVERY)
-            now = stamp(file)
-            if now == before and now != known:
-                known = now
+            now = stamp(self._file)
+            if now == before and now != self._known:
                 self.reload(asked=False)
             before = now
 
