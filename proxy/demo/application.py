@@ -19,8 +19,9 @@ SCHEMA: Final = """
     CREATE ROLE billing LOGIN PASSWORD 'billing';
     GRANT ALL ON ALL TABLES IN SCHEMA public TO billing;
 """
-NEXT_JOB: Final = 4.0  # seconds until a leaking part is given its next job, and uses its connection again
-SLOW_CALL: Final = 2.0  # seconds that the call to somebody else takes
+SLOW_CALL: Final = 1.5  # seconds that the call to somebody else takes
+NEXT_JOB: Final = 2.6  # seconds until a leaking part is given its next job, and uses its connection again
+STUCK: Final = 4.0  # seconds for which whatever a part reads from, or writes to, is stuck
 PAUSE: Final = 0.3  # seconds between two rounds of a part
 SOON: Final = "SELECT now()"
 
@@ -58,11 +59,11 @@ async def price_cache(connection: Connection) -> None:
 
 
 async def billing_worker(connection: Connection) -> None:
-    """An early return forgets the commit: the row stays locked until the next job."""
+    """An early return forgets the commit: the row stays locked until the next job, which ends with one."""
     await connection.execute("UPDATE invoices SET status = 'paid' WHERE id = %s", [7])
     await connection.execute("SELECT count(*) FROM invoices WHERE status = 'paid'")
     await asyncio.sleep(NEXT_JOB)
-    await connection.execute(SOON)
+    await connection.commit()
 
 
 async def partner_sync(connection: Connection) -> None:
@@ -77,7 +78,7 @@ async def uploader(connection: Connection) -> None:
     """A COPY whose source has stopped to deliver."""
     async with connection.cursor() as cursor, cursor.copy("COPY partners FROM STDIN") as copy:
         await copy.write_row((2, "Umbrella"))
-        await asyncio.sleep(NEXT_JOB)
+        await asyncio.sleep(STUCK)
         await copy.write_row((3, "Initech"))
 
 
@@ -89,7 +90,7 @@ async def exporter(connection: Connection) -> None:
         stream = cast("AsyncGenerator[psycopg.rows.TupleRow, None]", cursor.stream(everything))
         async with contextlib.aclosing(stream) as rows:
             await anext(rows)
-            await asyncio.sleep(NEXT_JOB)
+            await asyncio.sleep(STUCK)
             async for _ in rows:
                 pass
 

@@ -18,10 +18,17 @@ from proxy.report.table import ledger_table
 from proxy.server import Server
 from proxy.settings import Settings, duration_text, load
 
-LIMITS: Final = {"flag_after": "1s", "terminate_after": "3s", "drain_timeout": "1s", "report_every": "never"}
+LIMITS: Final = {
+    "flag_after": "1s",
+    "rollback_after": "2s",
+    "terminate_after": "3s",
+    "drain_timeout": "1s",
+    "report_every": "never",
+}
 INTRODUCTION: Final = """\
 An embedded Postgres {version}, pgleash in front of it, and an application with {parts} parts, for {length}.
-A hold is flagged after {flag_after} and its session terminated after {terminate_after}. Five of the parts leak.
+A hold is flagged after {flag_after}, rolled back after {rollback_after} where that is safe, and its session terminated
+after {terminate_after}. Five of the parts leak.
 """
 
 
@@ -84,6 +91,7 @@ def _introduce(postgres: Postgres, settings: Settings, length: float) -> None:
             parts=len(application.PARTS),
             length=duration_text(length),
             flag_after=duration_text(settings.flag_after),
+            rollback_after=duration_text(settings.rollback_after),
             terminate_after=duration_text(settings.terminate_after),
         ),
         flush=True,

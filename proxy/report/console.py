@@ -41,7 +41,7 @@ class ConsoleRenderer:
             (
                 self._paint(_dim, str(fields.pop("timestamp"))[_time]),
                 self._paint(_colours[level], f"{level:<7}"),
-                self._paint(_bold, f"{fields.pop('event'):<15}"),
+                self._paint(_bold, f"{fields.pop('event'):<16}"),
             )
         )
         sentence = next((str(fields.pop(name)) for name in _sentences if name in fields), "")

@@ -51,18 +51,21 @@ def rolled_back(leak: Leak) -> str:
     return f"rolled back the transaction of {who(leak.client)}, which had {_what(leak)}; its connection stays"
 
 
+_due: Final = {
+    "rollback": ("its transaction", "rolled back"),
+    "terminate": ("its session", "ended"),
+}
 _spared: Final = {
-    "observe": "mode is observe",
-    "budget": "actions_per_minute is spent",
-    "unsafe": "it is not safe",
+    "observe": "{whose} would have been {done} (mode is observe)",
+    "budget": "{whose} was to be {done}, but actions_per_minute is spent",
+    "unsafe": "{whose} was to be {done}, but that is not safe: {detail}",
 }
 
 
 def spared(leak: Leak, action: str, reason: str, detail: str) -> str:
     """An action was due and was not carried out."""
-    due = "its transaction would have been rolled back" if action == "rollback" else "its session would have been ended"
-    why = f"{_spared[reason]}: {detail}" if detail else _spared[reason]
-    return f"{who(leak.client)} has {_what(leak)}; {due}, but {why}"
+    whose, done = _due[action]
+    return f"{who(leak.client)} has {_what(leak)}; {_spared[reason].format(whose=whose, done=done, detail=detail)}"
 
 
 def resolved(leak: Leak, outcome: str, resumed_with: str) -> str:

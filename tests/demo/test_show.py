@@ -34,10 +34,20 @@ def test_the_demo_names_who_leaks_and_nobody_else(nothing_left: dict[str, str]) 
     demo = subprocess.run([*DEMO, "--seconds", "6"], env=nothing_left, capture_output=True, text=True, check=False)
     assert (demo.returncode, demo.stderr) == (0, "")
     log, _, table = demo.stdout.partition("Who leaked, how often and for how long:")
-    for event, parts in (("leak.flagged", LEAKING), ("leak.terminated", LEAKING - {"checkout"})):
+    stuck, idle = {"uploader", "exporter"}, {"billing-worker", "partner-sync"}
+    told = {
+        "leak.flagged": LEAKING,
+        "leak.rolled_back": idle,
+        "leak.spared": stuck,
+        "leak.terminated": stuck,
+    }
+    for event, parts in told.items():
         lines = [line for line in log.splitlines() if event in line]
         assert {part for part in LEAKING | HONEST if any(f" {part} (" in line for line in lines)} == parts
         assert all("opened by" in line and "@postgres, 127.0.0.1)" in line for line in lines)
+    assert (
+        "billing-worker finds: IdleInTransactionSessionTimeout: transaction rolled back by pgleash after 2.0 s" in log
+    )
     rows = [line.split()[0] for line in table.strip().splitlines()[1:] if "@postgres" in line]
     assert set(rows) == LEAKING
     assert "'" not in log.replace("application's", "")  # no literal, in whatever quotes

@@ -126,7 +126,7 @@ def test_observing_says_what_would_have_been_and_does_nothing() -> None:
     assert spared(leaking) == [("rollback", "observe"), ("terminate", "observe")]
     assert leaking.rollbacks == []
     assert leaking.words == b""
-    assert leaking.last().summary.endswith("; its session would have been ended, but mode is observe")
+    assert leaking.last().summary.endswith("; its session would have been ended (mode is observe)")
     leaking.client(m.query("COMMIT"))
     leaking.server(m.queried("COMMIT", "I"))
     assert leaking.names()[-1] == "leak.resolved"
