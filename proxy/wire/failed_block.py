@@ -19,19 +19,24 @@ class FailedBlock:
         round: what is expected of the request that is under way.
         failed: whether an error has come in this round: up to Sync nothing more is answered.
         waiting: whether what the client says next has to wait for a ReadyForQuery.
+        rounds: how many ReadyForQuery messages have come.
+        failed_before: whether an error came in the round before this one.
         over: whether the block is over, or the session.
         doubt: why nobody can be sure any more, or "".
     """
 
-    __slots__ = ("doubt", "failed", "over", "round", "waiting")
+    __slots__ = ("doubt", "failed", "failed_before", "over", "round", "rounds", "waiting")
 
     def __init__(self) -> None:
+        self.failed = False
+        self.rounds = -1
         self.next_round()
         self.over = False
         self.doubt = ""
 
     def next_round(self) -> None:
         """ReadyForQuery has come, and the block goes on."""
+        self.rounds += 1
         self.round = Round.FAILS
-        self.failed = False
+        self.failed_before, self.failed = self.failed, False
         self.waiting = False

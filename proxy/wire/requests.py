@@ -35,15 +35,21 @@ class Requests:
         prepared: how the statements that the client has prepared before would end the block, by name.
     """
 
-    __slots__ = ("_block", "_held", "_portals", "_prepared", "_raw", "_series", "_skip", "_skip_drops")
+    __slots__ = (
+        "_block", "_held", "_instead", "_new", "_portals", "_prepared", "_raw", "_rounds", "_series", "_skip",
+        "_skip_drops",
+    )  # fmt: skip
 
     def __init__(self, block: FailedBlock, prepared: Mapping[bytes, Exit]) -> None:
         self._block = block
         self._prepared = dict(prepared)
         self._portals: dict[bytes, Exit] = {}
+        self._rounds = block.rounds
+        self._new: set[bytes] = set()  # names that were parsed in this round, and may be refused
         self._held = b""
         self._skip = 0  # bytes of the current message that are still to come
         self._skip_drops = False  # and are not to be sent
+        self._instead = b""  # to be sent in place of the current message, when all of it has come
         self._series = False  # extended messages were sent since the last Sync
         self._raw = False  # up to Sync everything is sent as it is
 
@@ -71,6 +77,8 @@ class Requests:
         """What the server may get now of what was held."""
         sent: list[bytes] = []
         block = self._block
+        if self._rounds != block.rounds:
+            self._next_round()
         while self._held and not block.doubt:
             if self._skip:
                 self._go_on(sent)
@@ -78,11 +86,21 @@ class Requests:
                 break
         return b"".join(sent)
 
+    def _next_round(self) -> None:
+        """Where a round has failed, nobody knows which of its statements were prepared."""
+        self._rounds = self._block.rounds
+        if self._block.failed_before:
+            for name in self._new:
+                self._prepared.pop(name, None)
+        self._new.clear()
+
     def _go_on(self, sent: list[bytes]) -> None:
         part, self._held = self._held[: self._skip], self._held[self._skip :]
         self._skip -= len(part)
         if not self._skip_drops:
             sent.append(part)
+        elif not self._skip:
+            sent.append(self._instead)
 
     def _next(self, sent: list[bytes]) -> bool:
         """Decide about the next message; false if too little of it is there."""
@@ -100,7 +118,9 @@ class Requests:
         self._skip = size - looked_at
         decided = message if self._raw and kind != m.SYNC else self._decide(kind, message, cut=size > LOOK)
         self._skip_drops = decided is not message
-        sent.append(decided)
+        self._instead = decided
+        if not (self._skip and self._skip_drops):
+            sent.append(decided)
         return True
 
     def _decide(self, kind: int, message: bytes, *, cut: bool) -> bytes:
@@ -158,6 +178,7 @@ class Requests:
             way = Exit.UNKNOWN
         if name in self._prepared or len(self._prepared) < MAX_NAMES:
             self._prepared[name] = way
+            self._new.add(name)
 
     def _bind(self, portal: bytes, statement: bytes) -> None:
         way = self._prepared.get(statement, Exit.UNKNOWN)

@@ -17,7 +17,7 @@ NAME_BYTES: Final = 63  # of a statement's name: as many as the server tells apa
 PREPARED_BYTES: Final = 65_536  # of all named statements of a session together; the oldest go first
 ENTRY_BYTES: Final = 100  # of an entry, besides its name and text
 MAX_PORTALS: Final = 64  # named portals of one transaction
-MAX_ROLLBACKS: Final = 1000  # names of statements whose text was forgotten; the others are not certain any more
+MAX_FORGOTTEN: Final = 1000  # names of commits, and of rollbacks, whose text was forgotten
 MAX_PENDING: Final = 256  # texts of a pipeline; of what is behind them only the number is known
 
 UNKNOWN: Final = b""
@@ -31,14 +31,14 @@ class Statements:
     """
 
     __slots__ = (
-        "_doubtful", "_pending", "_portals", "_prepared", "_prepared_bytes", "_rollbacks", "_uncounted",
+        "_commits", "_pending", "_portals", "_prepared", "_prepared_bytes", "_rollbacks", "_uncounted",
         "_unnamed_portal", "parsed",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._prepared: dict[bytes, bytes] = {}
         self._prepared_bytes = 0
-        self._doubtful: set[bytes] = set()  # names that were used twice: the second time the server may have refused
+        self._commits: set[bytes] = set()  # names that have once stood for a commit: the server may have kept it
         self._rollbacks: set[bytes] = set()  # names of statements that roll back, and whose text was forgotten
         self._portals: dict[bytes, bytes] = {}
         self._unnamed_portal = UNKNOWN
@@ -62,35 +62,35 @@ class Statements:
         text = rest.partition(b"\0")[0][:STATEMENT_BYTES]
         self.parsed = text
         name = name[:NAME_BYTES]
-        before = self._forget(name)
-        if before is not None and name and before != text:
-            self._doubtful.add(name)
+        self._forget(name)
         self._prepared[name] = text
         self._prepared_bytes += ENTRY_BYTES + len(name) + len(text)
         while self._prepared_bytes > PREPARED_BYTES:
-            self._drop_oldest()
+            oldest = next(iter(self._prepared))
+            if self._forget(oldest) is Exit.ROLLBACK and len(self._rollbacks) < MAX_FORGOTTEN:
+                self._rollbacks.add(oldest)
 
-    def _forget(self, name: bytes) -> bytes | None:
+    def _forget(self, name: bytes) -> Exit:
+        """Forget a text; returns how it would end a block. Whatever the reason is, the server may think otherwise."""
         text = self._prepared.pop(name, None)
-        if text is not None:
-            self._prepared_bytes -= ENTRY_BYTES + len(name) + len(text)
-        return text
-
-    def _drop_oldest(self) -> None:
-        name = next(iter(self._prepared))
-        if self._exit(name) is Exit.ROLLBACK and len(self._rollbacks) < MAX_ROLLBACKS:
-            self._rollbacks.add(name)
-        self._forget(name)
-        self._doubtful.discard(name)
-
-    def _exit(self, name: bytes) -> Exit:
-        text = self._prepared[name]
-        return Exit.UNKNOWN if name in self._doubtful else exit_of(text, cut=len(text) >= STATEMENT_BYTES)
+        if text is None:
+            return Exit.UNKNOWN
+        self._prepared_bytes -= ENTRY_BYTES + len(name) + len(text)
+        way = _exit_of(text)
+        if name and way in {Exit.COMMIT, Exit.UNKNOWN} and len(self._commits) <= MAX_FORGOTTEN:
+            self._commits.add(name)
+        return way
 
     def exits(self) -> dict[bytes, Exit]:
-        """How each prepared statement would end a transaction block, by its name; one that is not in it is unknown."""
-        kept = {name: self._exit(name) for name in self._prepared}
-        return dict.fromkeys(self._rollbacks, Exit.ROLLBACK) | kept
+        """How each prepared statement would end a transaction block, by its name; one that is not in it is unknown.
+
+        ROLLBACK is certain: of a name that once stood for a commit it is not said, nor of the unnamed statement, which
+        a Parse that was not carried out has left as it was.
+        """
+        found = dict.fromkeys(self._rollbacks, Exit.ROLLBACK)
+        found |= {name: _exit_of(text) for name, text in self._prepared.items()}
+        doubtful = {b"", *self._commits} if len(self._commits) <= MAX_FORGOTTEN else found.keys()
+        return {name: Exit.UNKNOWN if name in doubtful and way is Exit.ROLLBACK else way for name, way in found.items()}
 
     def bind(self, body: bytes) -> None:
         """Bind: the portal's name, the statement's name, and parameters that are not looked at."""
@@ -110,10 +110,7 @@ class Statements:
         """Close: `S` and a statement's name, or `P` and a portal's."""
         name = body[1:].partition(b"\0")[0]
         if body[:1] == b"S":
-            name = name[:NAME_BYTES]
-            self._forget(name)
-            self._doubtful.discard(name)
-            self._rollbacks.discard(name)
+            self._forget(name[:NAME_BYTES])
         else:
             self._portals.pop(name, None)
 
@@ -147,3 +144,7 @@ class Statements:
         """A transaction has ended, and its portals with it."""
         if self._portals:
             self._portals.clear()
+
+
+def _exit_of(text: bytes) -> Exit:
+    return exit_of(text, cut=len(text) >= STATEMENT_BYTES)
