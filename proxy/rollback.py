@@ -42,8 +42,8 @@ class Rollback:
     """
 
     __slots__ = (
-        "_answer", "_client", "_finishing", "_kept", "_loop", "_over", "_owed", "_owing", "_server", "_timer", "_told",
-        "_tracker", "observe",
+        "_answer", "_client", "_finishing", "_kept", "_loop", "_over", "_owed", "_owing", "_rollbacks", "_server",
+        "_timer", "_told", "_tracker", "observe",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +61,7 @@ class Rollback:
         self._owed = owed
         self._told = told
         self._over = over
+        self._rollbacks = tracker.flow.rollbacks()  # now: what the client says from here on is looked at later
         self._answer = Answer()
         self._owing: Owed | None = None
         self._kept = b""
@@ -108,7 +109,8 @@ class Rollback:
 
     def _settle(self) -> None:
         self.stop()
-        self._owing = Owed(self._owed, self._tracker.flow.rolled_back())
+        self._tracker.flow.rolled_back()
+        self._owing = Owed(self._owed, self._rollbacks)
         self._client.forward = self._requested
         self._server.forward = self._responded
         self._told("")

@@ -5,7 +5,7 @@ connect -> relay -> one side ends, or pgleash ends it (proxy/ending.py)
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.authentication import Authentication
 from proxy.ending import Ending, Stage
@@ -21,13 +21,15 @@ from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.rollback import Rollback
 from proxy.settings import NEVER, Address, Settings
-from proxy.sockets import peer_of, segment_size, unacknowledged, watch_for_loss
+from proxy.sockets import peer_of, segment_size, unacknowledged, unanswered, watch_for_loss
 from proxy.tls.transport import version_of
 from proxy.upstream import Dialogue, Upstream
 from proxy.wire import replies
 from proxy.wire.phase import Phase
 from proxy.wire.startup import StartupMessage
 from proxy.wire.tracker import Tracker
+
+LOST_AFTER: Final = 2  # times tcp_keepalive: as long as keepalive itself takes
 
 
 class Owner(Protocol):
@@ -224,6 +226,21 @@ class Session:
         if transport is None:
             return 0, 1
         return self.server.received - self.unread() - unacknowledged(transport), segment_size(transport)
+
+    def lost(self) -> bool | None:
+        """Whether the client's host is lost; None while it has still to answer.
+
+        Keepalive does not notice while data is under way, and the kernel itself gives up after a quarter of an hour.
+        """
+        transport = self.client.transport
+        if transport is None or not unacknowledged(transport):
+            return False
+        return unanswered(transport) >= LOST_AFTER * self._settings.tcp_keepalive or None
+
+    def give_up_client(self) -> None:
+        """The client's host is lost."""
+        self.ending.client_ended(TimeoutError())
+        self.client.abort()
 
     def facts(self) -> events.Session:
         """Who this is, as far as the wire tells."""

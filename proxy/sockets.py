@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import socket
+import struct
 import termios
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,10 @@ KEEPALIVE_PROBES: Final = 3
 SOCKET_MODE: Final = 0o777  # as Postgres's own unix_socket_permissions
 READ: Final = 65_536
 MOST_READS: Final = 256  # what a socket's buffer holds; a peer that has reset the connection adds nothing
+TCP_INFO_BYTES: Final = 60  # up to tcpi_last_ack_recv
+UNANSWERED: Final = 2  # one may be under way
+# tcpi_retransmits, tcpi_probes and tcpi_last_ack_recv (milliseconds): the third and fourth byte, and the 13th word.
+_tcp_info: Final = struct.Struct("@2xBB4x48xI").unpack
 SPARE_DESCRIPTORS: Final = 64  # listeners, the log, name lookups, cancel requests
 
 
@@ -61,6 +66,22 @@ def unacknowledged(transport: asyncio.Transport) -> int:
     except OSError:  # the socket is gone, or this kernel cannot tell
         return 0
     return count[0]
+
+
+def unanswered(transport: asyncio.Transport) -> float:
+    """Seconds since the peer's host has given a sign of life, if it has left what was sent unanswered twice; else 0.0.
+
+    A peer that only does not read answers every probe of its closed window (tcp_info, linux/tcp.h; Linux only).
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family == socket.AF_UNIX or not hasattr(socket, "TCP_INFO"):
+        return 0.0
+    try:
+        info = _tcp_info(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES))
+    except (OSError, struct.error):  # the socket is gone, or this kernel tells less
+        return 0.0
+    retransmits, probes, last_ack_received = info
+    return last_ack_received / 1000 if retransmits + probes >= UNANSWERED else 0.0
 
 
 def segment_size(transport: asyncio.Transport) -> int:

@@ -36,6 +36,9 @@ class Leashed(Sockets, Protocol):
     def terminate(self, words: bytes) -> None:
         """End the session with these last words to the client."""
 
+    def give_up_client(self) -> None:
+        """The client's host is lost: do as if the kernel had said so."""
+
 
 class Guarding(Protocol):
     """What is asked of the guard."""

@@ -7,7 +7,7 @@ end -> roll back: an event, once the server has done it -> terminate: an event, 
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from proxy.leash import outcome
 from proxy.leash.enforcer import Enforcer, Leashed
@@ -23,6 +23,8 @@ from proxy.settings import NEVER
 from proxy.wire.tracker import Tracker
 
 Result = TypeVar("Result")
+
+LOST_EVERY: Final = 1.0  # seconds between two looks at a client whose host has something to answer
 
 
 def ignore(_data: bytes, _now: float) -> None:
@@ -123,6 +125,10 @@ class Guard:
     def _judge(self, now: float) -> float:
         if self.enforcer.rolling_back:
             return NEVER  # its end looks again
+        lost = self._session.lost() if self._tracker.in_transaction else False
+        if lost:
+            self._session.give_up_client()
+            return NEVER
         hold = self.holding.now(now)
         ruling = self._terms.ruling(self._session.facts().client, self._describer.tags)
         started = self._started()
@@ -138,7 +144,7 @@ class Guard:
         wake = min(verdict.wake, self.enforcer.bars_end(now))
         if hold is not None and self._session.unsent():  # when it has gone, nobody calls
             wake = min(wake, now + SAMPLE_EVERY)
-        return wake
+        return min(wake, now + LOST_EVERY) if lost is None else wake
 
     def _started(self) -> float | None:
         """When the age of what is open began to count."""

@@ -22,6 +22,9 @@ class Sockets(Protocol):
     def taken(self) -> tuple[int, int]:
         """Bytes that the client's side has taken so far, and how many it takes at a time."""
 
+    def lost(self) -> bool | None:
+        """Whether the client's host is lost; None while it has still to answer."""
+
 
 class Holding:
     """One session's holds.

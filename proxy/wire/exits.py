@@ -39,6 +39,8 @@ def exit_of(text: bytes, *, cut: bool = False) -> Exit:
         text: a query's text, raw.
         cut: its end is missing.
     """
+    if cut and text[-1:] in {b"/", b"-"}:  # perhaps the first half of a comment's beginning
+        text = text[:-1]
     word, at = _next_word(text, 0)
     if cut and at >= len(text):
         return Exit.UNKNOWN

@@ -17,7 +17,6 @@ from typing import Final
 
 from proxy.wire import messages as m
 from proxy.wire.error_response import is_fatal
-from proxy.wire.exits import Exit
 from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.outstanding import Outstanding
 from proxy.wire.phase import Phase
@@ -145,15 +144,18 @@ class MessageFlow:
         digits = re.match(r"\d+", self.parameters.get("server_version", ""))
         return int(digits[0]) if digits else 0
 
-    def rolled_back(self) -> dict[bytes, Exit]:
+    def rollbacks(self) -> set[bytes]:
+        """The names of prepared statements that roll back for certain."""
+        return self._statements.rollbacks()
+
+    def rolled_back(self) -> None:
         """The transaction was rolled back by pgleash, and a failed one is open in its place.
 
-        Whose turn it is and since when stays as it was. Returns how the prepared statements would end it, by name.
+        Whose turn it is and since when stays as it was.
         """
         self.status = m.IN_FAILED_TRANSACTION
         self._statements.forget_portals()
         self.transaction.fail()
-        return self._statements.exits()
 
     def client_moved(self) -> None:
         """Bytes came from the client: a COPY goes on, even within a message."""

@@ -6,10 +6,9 @@ until the block is over, and only then, requests (proxy/wire/requests.py) and an
 at before they are passed on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from proxy.wire.answers import Answers
-from proxy.wire.exits import Exit
 from proxy.wire.failed_block import FailedBlock
 from proxy.wire.requests import Requests
 
@@ -19,14 +18,14 @@ class Owed:
 
     Args:
         error: the ErrorResponse.
-        prepared: how the statements that the client has prepared before would end the block, by name.
+        rollbacks: the names of prepared statements that roll back for certain.
     """
 
     __slots__ = ("_answers", "_block", "_requests")
 
-    def __init__(self, error: bytes, prepared: Mapping[bytes, Exit]) -> None:
+    def __init__(self, error: bytes, rollbacks: AbstractSet[bytes]) -> None:
         self._block = FailedBlock()
-        self._requests = Requests(self._block, prepared)
+        self._requests = Requests(self._block, rollbacks)
         self._answers = Answers(self._block, error)
 
     @property

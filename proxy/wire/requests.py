@@ -1,13 +1,15 @@
 """What a client says that does not know that its transaction is gone -> what its server gets.
 
 1. A Query that begins with COMMIT, END or PREPARE TRANSACTION is sent as ROLLBACK. Every time: drivers swallow errors.
-2. An Execute that is one of these, or could be, is sent; what follows it up to Sync is not, as behind any error (Flush
-   is). Only what is certain to roll back, or to fail, is let be with what follows.
+2. An Execute is sent; what follows it up to Sync is not (Flush is): in a failed block it either ends the block or
+   fails, and behind a commit that fails nothing more would be carried out either. Only what is certain to roll back is
+   let be with what follows. Certain is what was prepared in the same round, or in one that has not failed: if any of
+   that had been refused, nothing would be answered.
 3. One request at a time: what comes behind a Query or a Sync waits for its ReadyForQuery. So a COMMIT that belongs to
    the client's next transaction is never taken for one of this.
 """
 
-from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from proxy.wire import messages as m
@@ -18,7 +20,7 @@ from proxy.wire.scanner import HEADER, type_and_length
 from proxy.wire.statements import NAME_BYTES
 
 LOOK: Final = 65_536  # bytes of a request that are looked at; a COMMIT behind longer comments is a doubt
-MAX_NAMES: Final = 10_000  # statements, portals; what is not remembered counts as a commit
+MAX_NAMES: Final = 1000  # statements, portals; one that is not remembered counts as a commit
 
 SIMPLE: Final = frozenset((m.QUERY, m.FUNCTION_CALL))
 EXTENDED: Final = frozenset((m.PARSE, m.BIND, m.DESCRIBE, m.EXECUTE, m.CLOSE))
@@ -32,20 +34,21 @@ class Requests:
 
     Args:
         block: what is known of the block.
-        prepared: how the statements that the client has prepared before would end the block, by name.
+        rollbacks: the names of statements that the client has prepared before and that roll back for certain.
     """
 
     __slots__ = (
-        "_block", "_held", "_instead", "_new", "_portals", "_prepared", "_raw", "_rounds", "_series", "_skip",
-        "_skip_drops",
+        "_block", "_held", "_instead", "_new_portals", "_new_rollbacks", "_portals", "_raw", "_rollbacks", "_rounds",
+        "_series", "_skip", "_skip_drops",
     )  # fmt: skip
 
-    def __init__(self, block: FailedBlock, prepared: Mapping[bytes, Exit]) -> None:
+    def __init__(self, block: FailedBlock, rollbacks: AbstractSet[bytes]) -> None:
         self._block = block
-        self._prepared = dict(prepared)
-        self._portals: dict[bytes, Exit] = {}
+        self._rollbacks = set(rollbacks)  # statements that roll back for certain, by name
+        self._portals: set[bytes] = set()  # portals of such
         self._rounds = block.rounds
-        self._new: set[bytes] = set()  # names that were parsed in this round, and may be refused
+        self._new_rollbacks: set[bytes] = set()  # those of this round
+        self._new_portals: set[bytes] = set()
         self._held = b""
         self._skip = 0  # bytes of the current message that are still to come
         self._skip_drops = False  # and are not to be sent
@@ -87,12 +90,13 @@ class Requests:
         return b"".join(sent)
 
     def _next_round(self) -> None:
-        """Where a round has failed, nobody knows which of its statements were prepared."""
+        """Where a round has failed, nobody knows what of it was carried out."""
         self._rounds = self._block.rounds
         if self._block.failed_before:
-            for name in self._new:
-                self._prepared.pop(name, None)
-        self._new.clear()
+            self._rollbacks -= self._new_rollbacks
+            self._portals -= self._new_portals
+        self._new_rollbacks.clear()
+        self._new_portals.clear()
 
     def _go_on(self, sent: list[bytes]) -> None:
         part, self._held = self._held[: self._skip], self._held[self._skip :]
@@ -159,35 +163,24 @@ class Requests:
         return message
 
     def _extended(self, kind: int, body: bytes, *, cut: bool) -> None:
-        first, _, rest = body.partition(b"\0")
+        name, _, rest = body.partition(b"\0")
         if kind == m.PARSE:
-            self._parse(first[:NAME_BYTES], rest, cut=cut)
+            text, end, _ = rest.partition(b"\0")
+            certain = exit_of(text, cut=cut and not end) is Exit.ROLLBACK
+            _note(self._rollbacks, self._new_rollbacks, name[:NAME_BYTES], certain=certain)
         elif kind == m.BIND:
-            self._bind(first, rest.partition(b"\0")[0][:NAME_BYTES])
-        elif kind == m.EXECUTE:
-            self._execute(self._portals.get(first, Exit.UNKNOWN))
-        elif kind == m.CLOSE and body[:1] == b"S":
-            self._prepared.pop(first[1:][:NAME_BYTES], None)
+            certain = rest.partition(b"\0")[0][:NAME_BYTES] in self._rollbacks
+            _note(self._portals, self._new_portals, name[:NAME_BYTES], certain=certain)
         elif kind == m.CLOSE:
-            self._portals.pop(first[1:], None)
+            (self._rollbacks if body[:1] == b"S" else self._portals).discard(name[1:][:NAME_BYTES])
+        elif kind == m.EXECUTE:
+            self._raw = name[:NAME_BYTES] in self._portals
+            self._block.round = Round.ROLLS_BACK if self._raw else Round.TURNS
 
-    def _parse(self, name: bytes, rest: bytes, *, cut: bool) -> None:
-        text, end, _ = rest.partition(b"\0")
-        way = exit_of(text, cut=cut and not end)
-        if name and self._prepared.get(name, way) is not way:  # the server may refuse a name that is in use
-            way = Exit.UNKNOWN
-        if name in self._prepared or len(self._prepared) < MAX_NAMES:
-            self._prepared[name] = way
-            self._new.add(name)
 
-    def _bind(self, portal: bytes, statement: bytes) -> None:
-        way = self._prepared.get(statement, Exit.UNKNOWN)
-        if portal in self._portals or len(self._portals) < MAX_NAMES:
-            self._portals[portal] = way
-
-    def _execute(self, way: Exit) -> None:
-        if way is Exit.ROLLBACK:
-            self._block.round = Round.ROLLS_BACK
-            self._raw = True
-        elif way is not Exit.NONE:
-            self._block.round = Round.TURNS
+def _note(known: set[bytes], new: set[bytes], name: bytes, *, certain: bool) -> None:
+    """Note whether what has this name now rolls back for certain."""
+    known.discard(name)
+    if certain and len(known) < MAX_NAMES:
+        known.add(name)
+        new.add(name)

@@ -81,16 +81,16 @@ class Statements:
             self._commits.add(name)
         return way
 
-    def exits(self) -> dict[bytes, Exit]:
-        """How each prepared statement would end a transaction block, by its name; one that is not in it is unknown.
+    def rollbacks(self) -> set[bytes]:
+        """The names of prepared statements that roll back for certain.
 
-        ROLLBACK is certain: of a name that once stood for a commit it is not said, nor of the unnamed statement, which
-        a Parse that was not carried out has left as it was.
+        A Parse that was refused, or read over behind an error, has left what was there before: so a name that has ever
+        stood for a commit is not one of them, and neither is the unnamed statement, which stands for anything.
         """
-        found = dict.fromkeys(self._rollbacks, Exit.ROLLBACK)
-        found |= {name: _exit_of(text) for name, text in self._prepared.items()}
-        doubtful = {b"", *self._commits} if len(self._commits) <= MAX_FORGOTTEN else found.keys()
-        return {name: Exit.UNKNOWN if name in doubtful and way is Exit.ROLLBACK else way for name, way in found.items()}
+        if len(self._commits) > MAX_FORGOTTEN:
+            return set()
+        found = {name for name, text in self._prepared.items() if _exit_of(text) is Exit.ROLLBACK}
+        return (found | self._rollbacks - self._prepared.keys()) - self._commits - {b""}
 
     def bind(self, body: bytes) -> None:
         """Bind: the portal's name, the statement's name, and parameters that are not looked at."""

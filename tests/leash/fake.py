@@ -96,6 +96,7 @@ class FakeSession:
         self.in_buffer_for_client = 0
         self.in_buffer_for_server = 0
         self.taken_bytes = 0
+        self.host_lost: bool | None = False
         self.tracker = Tracker(
             gave_up=lambda _reason, _error: self.guard.lost_track(),
             goodbye=lambda: self.guard.client_gone("terminate", self.loop.now),
@@ -152,6 +153,12 @@ class FakeSession:
 
     def taken(self) -> tuple[int, int]:
         return self.taken_bytes, 1000
+
+    def lost(self) -> bool | None:
+        return self.host_lost
+
+    def give_up_client(self) -> None:
+        self.guard.client_gone("timeout", self.loop.now)
 
     def facts(self) -> Session:
         return Session(

@@ -352,3 +352,16 @@ def test_the_next_hold_has_a_deadline_of_its_own() -> None:
     session.server(m.ready("T"))
     session.loop.advance(30.1)
     assert len(session.rollbacks) == 1
+
+
+def test_a_client_whose_host_is_lost_has_abandoned_its_transaction() -> None:
+    session = FakeSession(flag_after=10.0)
+    session.begin()
+    session.host_lost = None  # something that was sent has not been acknowledged
+    session.loop.advance(12.0)
+    assert session.names() == ["leak.flagged"]
+    session.host_lost = True
+    session.loop.advance(1.1)
+    assert session.names() == ["leak.flagged", "leak.abandoned"]
+    assert session.last().how == "timeout"
+    assert session.loop.pending == 0
