@@ -13,6 +13,7 @@ from typing import Final
 from proxy.relay import HIGH_WATER, Leg
 from proxy.wire.owed import Owed
 from proxy.wire.rollback import Answer, flight
+from proxy.wire.scanner import cut
 from proxy.wire.tracker import Tracker
 
 # Seconds. Nothing is rolled back row by row, so it takes no time, unless files have to be removed or the server has
@@ -64,7 +65,7 @@ class Rollback:
         self._rollbacks = tracker.flow.rollbacks()  # now: what the client says from here on is looked at later
         self._answer = Answer()
         self._owing: Owed | None = None
-        self._kept = b""
+        self._kept = bytearray()
         self._finishing = False
         self._timer: asyncio.TimerHandle | None = None
         self.observe = self._server.observe
@@ -114,7 +115,7 @@ class Rollback:
         self._client.forward = self._requested
         self._server.forward = self._responded
         self._told("")
-        rest, (kept, self._kept) = self._answer.rest(), (self._kept, b"")
+        rest, kept = self._answer.rest(), cut(self._kept, len(self._kept))
         if rest:
             self._server.forward(rest)
         if kept:

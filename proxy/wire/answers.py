@@ -12,7 +12,7 @@ from proxy.wire import messages as m
 from proxy.wire.error_response import is_fatal
 from proxy.wire.failed_block import FailedBlock, Round
 from proxy.wire.rollback import ROLLED_BACK
-from proxy.wire.scanner import HEADER, type_and_length
+from proxy.wire.scanner import HEADER, cut, type_and_length
 
 LONGEST: Final = 1 << 20  # bytes of a message that has to be whole
 WHOLE: Final = frozenset((m.ERROR_RESPONSE, m.COMMAND_COMPLETE, m.READY_FOR_QUERY))
@@ -35,7 +35,7 @@ class Answers:
     def __init__(self, block: FailedBlock, error: bytes) -> None:
         self._block = block
         self._error = error
-        self._buffer = b""
+        self._buffer = bytearray()
         self._skip = 0  # bytes of a message that is passed on as it comes
         self._told = False
 
@@ -50,12 +50,11 @@ class Answers:
             elif not self._next(passed):
                 break
         if block.over:
-            passed.append(self._buffer)
-            self._buffer = b""
+            passed.append(cut(self._buffer, len(self._buffer)))
         return b"".join(passed)
 
     def _take(self, size: int, passed: list[bytes]) -> None:
-        part, self._buffer = self._buffer[:size], self._buffer[size:]
+        part = cut(self._buffer, size)
         self._skip = size - len(part)
         passed.append(part)
 
@@ -72,7 +71,7 @@ class Answers:
         elif len(self._buffer) < size:
             return False
         else:
-            message, self._buffer = self._buffer[:size], self._buffer[size:]
+            message = cut(self._buffer, size)
             passed.append(self._whole(kind, message))
         return True
 

@@ -16,7 +16,7 @@ from proxy.wire import messages as m
 from proxy.wire.exits import Exit, exit_of
 from proxy.wire.failed_block import FailedBlock, Round
 from proxy.wire.replies import message as message_of
-from proxy.wire.scanner import HEADER, type_and_length
+from proxy.wire.scanner import HEADER, cut, type_and_length
 from proxy.wire.statements import NAME_BYTES
 
 LOOK: Final = 65_536  # bytes of a request that are looked at; a COMMIT behind longer comments is a doubt
@@ -49,7 +49,7 @@ class Requests:
         self._rounds = block.rounds
         self._new_rollbacks: set[bytes] = set()  # those of this round
         self._new_portals: set[bytes] = set()
-        self._held = b""
+        self._held = bytearray()  # cutting off its beginning does not copy the rest
         self._skip = 0  # bytes of the current message that are still to come
         self._skip_drops = False  # and are not to be sent
         self._instead = b""  # to be sent in place of the current message, when all of it has come
@@ -73,8 +73,7 @@ class Requests:
 
     def rest(self) -> bytes:
         """What was held, once the block is over."""
-        rest, self._held = self._held, b""
-        return rest
+        return cut(self._held, len(self._held))
 
     def release(self) -> bytes:
         """What the server may get now of what was held."""
@@ -99,7 +98,7 @@ class Requests:
         self._new_portals.clear()
 
     def _go_on(self, sent: list[bytes]) -> None:
-        part, self._held = self._held[: self._skip], self._held[self._skip :]
+        part = cut(self._held, self._skip)
         self._skip -= len(part)
         if not self._skip_drops:
             sent.append(part)
@@ -118,16 +117,16 @@ class Requests:
         looked_at = min(size, LOOK) if kind in LOOKED_AT else HEADER
         if len(self._held) < looked_at:
             return False
-        message, self._held = self._held[:looked_at], self._held[looked_at:]
+        message = cut(self._held, looked_at)
         self._skip = size - looked_at
-        decided = message if self._raw and kind != m.SYNC else self._decide(kind, message, cut=size > LOOK)
+        decided = message if self._raw and kind != m.SYNC else self._decide(kind, message, whole=size <= LOOK)
         self._skip_drops = decided is not message
         self._instead = decided
         if not (self._skip and self._skip_drops):
             sent.append(decided)
         return True
 
-    def _decide(self, kind: int, message: bytes, *, cut: bool) -> bytes:
+    def _decide(self, kind: int, message: bytes, *, whole: bool) -> bytes:
         """What to send in place of a message, or of its beginning; b"" for nothing."""
         if kind == m.SYNC:
             self._series = self._raw = False
@@ -138,21 +137,21 @@ class Requests:
         if self._block.round in {Round.TURNS, Round.TURNED}:  # up to Sync, as the server does behind an error
             return b""
         if kind in SIMPLE:
-            return self._simple(kind, message, cut=cut)
+            return self._simple(kind, message, whole=whole)
         if kind in EXTENDED:
             self._series = True
-            self._extended(kind, message[HEADER:], cut=cut)
+            self._extended(kind, message[HEADER:], whole=whole)
             return message
         self._block.doubt = "the client sent what is not the protocol"
         return b""
 
-    def _simple(self, kind: int, message: bytes, *, cut: bool) -> bytes:
+    def _simple(self, kind: int, message: bytes, *, whole: bool) -> bytes:
         block = self._block
         if self._series:  # no driver does it, and whether it is answered at all depends on what came before
             block.doubt = "a Query came without a Sync before it"
             return b""
         block.waiting = True
-        way = exit_of(message[HEADER:].rstrip(b"\0"), cut=cut) if kind == m.QUERY else Exit.NONE
+        way = exit_of(message[HEADER:].rstrip(b"\0"), cut=not whole) if kind == m.QUERY else Exit.NONE
         if way is Exit.UNKNOWN:
             block.doubt = "a Query began with more comments than are looked through"
         elif way is Exit.COMMIT:
@@ -162,11 +161,11 @@ class Requests:
             block.round = Round.ROLLS_BACK
         return message
 
-    def _extended(self, kind: int, body: bytes, *, cut: bool) -> None:
+    def _extended(self, kind: int, body: bytes, *, whole: bool) -> None:
         name, _, rest = body.partition(b"\0")
         if kind == m.PARSE:
             text, end, _ = rest.partition(b"\0")
-            certain = exit_of(text, cut=cut and not end) is Exit.ROLLBACK
+            certain = exit_of(text, cut=not (whole or end)) is Exit.ROLLBACK
             _note(self._rollbacks, self._new_rollbacks, name[:NAME_BYTES], certain=certain)
         elif kind == m.BIND:
             certain = rest.partition(b"\0")[0][:NAME_BYTES] in self._rollbacks

@@ -11,7 +11,7 @@ from typing import Final
 from proxy.wire import messages as m
 from proxy.wire.error_response import is_fatal, sqlstate
 from proxy.wire.replies import message as message_of
-from proxy.wire.scanner import HEADER, type_and_length
+from proxy.wire.scanner import HEADER, cut, type_and_length
 
 NAME: Final = b"pgleash "  # and the leak's id
 LONGEST: Final = 65_536  # bytes; a longer message is not what was asked for
@@ -51,7 +51,7 @@ class Answer:
     __slots__ = ("_buffer", "_expected", "over", "problem")
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._expected = list(EXPECTED)
         self.over = False
         self.problem = ""
@@ -67,7 +67,7 @@ class Answer:
                 break
             if len(self._buffer) <= length:
                 break
-            message, self._buffer = self._buffer[: 1 + length], self._buffer[1 + length :]
+            message = cut(self._buffer, 1 + length)
             if kind in ASYNCHRONOUS or (kind == m.ERROR_RESPONSE and is_fatal(message[HEADER:])):
                 passed.append(message)
             else:
@@ -76,8 +76,7 @@ class Answer:
 
     def rest(self) -> bytes:
         """What came behind the answer."""
-        rest, self._buffer = self._buffer, b""
-        return rest
+        return cut(self._buffer, len(self._buffer))
 
     def _look(self, message: bytes) -> None:
         kind, body = message[0], message[HEADER:]

@@ -34,6 +34,13 @@ def capture_limits(wanted: Mapping[int, int]) -> Sequence[int]:
     return tuple(wanted.get(kind, UNKNOWN) for kind in range(256))
 
 
+def cut(buffer: bytearray, size: int) -> bytes:
+    """Take so many bytes off the beginning of a buffer, in time that does not depend on the rest of it."""
+    taken = bytes(buffer[:size])
+    del buffer[:size]
+    return taken
+
+
 class Scanner:
     """One direction of one session.
 
