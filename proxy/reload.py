@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from proxy.errors import OperatorError, SettingsError
-from proxy.report.events import ConfigRejected, ConfigReloaded, ConfigWarning
+from proxy.report.events import ConfigRejected, ConfigReloaded, ConfigWarning, InternalError
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
 from proxy.server import Server
-from proxy.settings import Loaded, Settings, stamp
+from proxy.settings import Loaded, Settings, keeping, stamp
 
 LOOK_EVERY: Final = 1.0  # seconds between two looks at the file; it is read when two looks have found it the same
 AT_THE_START: Final = ("listen", "upstream", "log.format")
@@ -50,23 +50,26 @@ class Reload:
         """
         self._known = stamp(self._file) if self._file else None
         try:
-            loaded = self._load()
-            changed = tuple(_changed(self._loaded.settings, loaded.settings))
-            left = tuple(key for key in changed if key in AT_THE_START)
-            settings = _with(loaded.settings, self._loaded.settings)
-            self._server.change(settings)
+            self._take_over(self._load(), asked=asked)
         except SettingsError as error:
             self._reporter.emit(ConfigRejected(reason="; ".join(error.problems)))
-            return
         except OperatorError as error:
             self._reporter.emit(ConfigRejected(reason=str(error)))
-            return
+        except Exception as error:  # noqa: BLE001 - whatever a file makes of us, the next one is to be read
+            self._reporter.emit(InternalError.of(error))
+
+    def _take_over(self, loaded: Loaded, *, asked: bool) -> None:
+        running = self._loaded
+        settings = keeping(loaded.settings, running.settings)
+        changed = tuple(_changed(running.settings, loaded.settings))
+        self._server.change(settings)
         self._log.change(settings.log)
-        for warning in loaded.warnings:
-            if warning not in self._loaded.warnings:
-                self._reporter.emit(ConfigWarning(reason=warning))
         self._loaded = Loaded(settings, loaded.warnings)
+        for warning in loaded.warnings:
+            if warning not in running.warnings:
+                self._reporter.emit(ConfigWarning(reason=warning))
         if changed or asked:
+            left = tuple(key for key in changed if key in AT_THE_START)
             taken = tuple(key for key in changed if key not in left)
             self._reporter.emit(ConfigReloaded(changed=taken, needs_restart=left))
 
@@ -79,12 +82,6 @@ class Reload:
             if now == before and now != self._known:
                 self.reload(asked=False)
             before = now
-
-
-def _with(settings: Settings, running: Settings) -> Settings:
-    """New settings, with what can only be set at the start as it is."""
-    log = settings.log.model_copy(update={"format": running.log.format})
-    return settings.model_copy(update={"listen": running.listen, "upstream": running.upstream, "log": log})
 
 
 def _changed(before: Settings, after: Settings) -> Iterator[str]:

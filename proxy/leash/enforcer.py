@@ -27,10 +27,11 @@ class Leashed(Sockets, Protocol):
     def observe(self, frontend: Observer, backend: Observer) -> None:
         """Show bytes to these from now on."""
 
-    def roll_back(self, leak_id: str, owed: bytes, done: Callable[[str], None]) -> None:
-        """Roll the transaction back; `owed` is the client's error. `done` is told what went wrong, or "".
+    def roll_back(self, leak_id: str, owed: bytes, told: Callable[[str], None]) -> None:
+        """Roll the transaction back where that is safe; `owed` is the client's error.
 
-        Only where it is safe. When something went wrong the session has to be ended.
+        `told` is called with "" when the server has done it, and with what went wrong, then or later: then the session
+        has to be ended.
         """
 
     def terminate(self, words: bytes) -> None:
@@ -92,11 +93,18 @@ class Enforcer:
 
     Attributes:
         leak: the leak that is open, or was rolled back and whose client does not know yet.
-        rolling_back: whether the server has been asked for a rollback and has not answered.
     """
 
     __slots__ = (
-        "_bars", "_describer", "_guard", "_reporter", "_session", "_terms", "_tracker", "leak", "rolling_back",
+        "_bars",
+        "_describer",
+        "_guard",
+        "_reporter",
+        "_session",
+        "_terms",
+        "_told",
+        "_tracker",
+        "leak",
     )  # fmt: skip
 
     def __init__(
@@ -116,7 +124,17 @@ class Enforcer:
         self._guard = guard
         self._bars: dict[Action, Bar] = {}  # of the leak that is open
         self.leak: OpenLeak | None = None
-        self.rolling_back = False
+        self._told: Callable[[str], None] | None = None  # to be told how the rollback goes that is under way
+
+    @property
+    def rolling_back(self) -> bool:
+        """Whether the server has been asked for a rollback and has not answered."""
+        return self._told is not None
+
+    def client_gone(self) -> None:
+        """The client went away: what the server was asked for, it does in any case."""
+        if self._told is not None:
+            self._told("")
 
     def forget(self) -> OpenLeak | None:
         """The leak is over; returns it."""
@@ -206,14 +224,14 @@ class Enforcer:
 
     def _roll_back(self, cause: Cause, now: float, asked_by: str = "") -> None:
         facts, _ = self.facts(cause, now)
-        self.rolling_back = True
 
-        def done(problem: str) -> None:
-            self.rolling_back = False
+        def told(problem: str) -> None:
+            self._told = None
             if not self._guard.stopped:
                 self._guard.safely(lambda: self._rolled_back(facts, cause, asked_by, problem))
 
-        self._session.roll_back(facts.id, words.rolled_back(facts), done)
+        self._told = told
+        self._session.roll_back(facts.id, words.rolled_back(facts), told)
 
     def _rolled_back(self, facts: events.Leak, cause: Cause, asked_by: str, problem: str) -> None:
         now = self._guard.time()

@@ -179,6 +179,7 @@ class Guard:
             how: `terminate`, `eof`, `reset` or `timeout`.
             now: the loop's time.
         """
+        self.enforcer.client_gone()
         leak = self.enforcer.leak
         if self._tracker.in_transaction and (leak is None or leak.rolled_back is None):
             self.safely(lambda: self._abandon(how, now))

@@ -8,7 +8,7 @@ stamp    whether a file has changed
 load     file, environment and flags, overlaid and validated; one line for each problem
 """
 
-from proxy.settings.load import Loaded, did_you_mean, load, options
+from proxy.settings.load import Loaded, did_you_mean, keeping, load, options
 from proxy.settings.model import (
     SYSTEM_CA,
     ClientTls,
@@ -52,6 +52,7 @@ __all__ = [
     "did_you_mean",
     "duration_text",
     "json_schema",
+    "keeping",
     "load",
     "options",
     "stamp",

@@ -20,6 +20,8 @@ from proxy.settings.rules import EXAMPLE, Match, Rule
 from proxy.settings.values import Model
 
 PREFIX: Final = "PGLEASH_"
+# What PyYAML raises for texts that are none, and for values that it takes for a date or a number and that are none.
+NOT_YAML: Final = (yaml.YAMLError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
 NOT_OPTIONS: Final = frozenset({"PGLEASH_CONFIG"})
 
 
@@ -101,6 +103,17 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
     return Loaded(settings, [_unknown_variable(name, list(known)) for name in sorted(unknown)] + in_the_clear(settings))
 
 
+def keeping(settings: Settings, running: Settings) -> Settings:
+    """New settings, with those of the running ones that can only be set at the start.
+
+    Raises:
+        SettingsError: they do not go together.
+    """
+    log = settings.log.model_copy(update={"format": running.log.format})
+    kept = {"listen": running.listen, "upstream": running.upstream, "log": log}
+    return _validate({**dict(settings), **kept}, {})
+
+
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that is written twice: YAML lets the last one win in silence."""
 
@@ -120,7 +133,9 @@ def _read_file(path: Path) -> dict[str, Any]:
             tree = yaml.load(file, Loader=_UniqueKeys)  # noqa: S506 - it is a SafeLoader
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except SettingsError:
+        raise
+    except NOT_YAML as error:
         told = " ".join(str(error).split())
         hint = "; a value that begins with * needs quotes" if "alias" in told else ""
         raise SettingsError([f"{path}: is not YAML: {told}{hint}"]) from error

@@ -84,6 +84,20 @@ def test_what_went_wrong_ends_the_session_and_is_told() -> None:
     assert b"the server did not answer" in leaking.words
 
 
+def test_a_client_that_goes_while_it_is_rolled_back_has_not_abandoned_it() -> None:
+    leaking = session(flag_after=10, rollback_after=30)
+    leaking.begin()
+    leaking.loop.advance(31)
+    told = leaking.rollbacks[0][2]
+    leaking.guard.client_gone("eof", leaking.loop.now)
+    assert leaking.names() == ["leak.flagged", "leak.rolled_back"]
+    told("")
+    leaking.loop.advance(100)
+    assert leaking.names() == ["leak.flagged", "leak.rolled_back"]
+    ((_, account),) = leaking.reporter.ledger
+    assert (account.open, account.rolled_back, account.abandoned) == (0, 1, 0)
+
+
 def test_a_doubt_comes_later_too() -> None:
     leaking = session(rollback_after=30)
     leaking.begin()

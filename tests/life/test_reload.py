@@ -10,6 +10,7 @@ import pytest
 
 from proxy.demo.postgres import Postgres
 from tests.life.support import Program, through
+from tests.servers.certificates import Certificates
 
 START = "flag_after: 1h\nlog: {level: debug}\n"
 
@@ -93,6 +94,9 @@ def test_a_file_written_in_place_is_taken_over(config: Config, program: Program)
         ("flag_after: soon", "flag_after: 'soon' is not a duration"),
         ("flag_afetr: 1s", "flag_afetr: unknown option"),
         ("flag_after: [", "is not YAML"),
+        ("flag_after: 2020-99-99", "is not YAML: month must be in 1..12"),
+        ("flag_after: !!timestamp abc", "is not YAML"),
+        ("rules: " + "[" * 3000, "is not YAML"),
         ("client_tls: {mode: require, cert_file: /nowhere}", "client_tls.cert_file: '/nowhere' cannot be read"),
         ("max_sessions: 2000000000", "max_sessions: 2000000000 sessions need"),
     ],
@@ -144,3 +148,16 @@ def test_a_signal_is_answered_though_nothing_has_changed(program: Program) -> No
     program.wait("proxy.started")
     program.tell(signal.SIGHUP)
     assert program.wait("config.reloaded")["config.changed"] == []
+
+
+def test_what_the_running_addresses_forbid_is_rejected(tmp_path: Path, trusting: Postgres) -> None:
+    """A client certificate of ours is not for everybody who reaches us, whatever the file says of tomorrow's listen."""
+    cert_file, key_file = Certificates(tmp_path).client("pgleash")
+    file, upstream = tmp_path / "pgleash.yaml", f"upstream: {trusting.host}:{trusting.port}\n"
+    file.write_text(f"listen: 0.0.0.0:0\n{upstream}")
+    with Program("--config", str(file)) as program:
+        program.wait("proxy.started")
+        own = f"upstream_tls: {{mode: require, cert_file: {cert_file}, key_file: {key_file}}}"
+        file.write_text(f"listen: 127.0.0.1:0\n{upstream}{own}\n")
+        program.tell(signal.SIGHUP)
+        assert "everybody who reaches 0.0.0.0:0" in program.wait("config.rejected")["error.message"]
