@@ -24,7 +24,7 @@ class Budget:
 
     def take(self, now: float) -> bool:
         """Take one action from it; false if it is spent."""
-        while self._taken and self._taken[0] <= now - MINUTE:
+        while self._taken and self._taken[0] + MINUTE <= now:  # as free_at rounds it
             self._taken.popleft()
         if len(self._taken) >= self.per_minute:
             return False

@@ -70,7 +70,7 @@ class Guard:
         self._reporter = reporter
         self._session = session
         self._watchdog = Watchdog(loop, self._look)
-        self.holding = Holding(loop, tracker, session, self.safely)
+        self.holding = Holding(loop, tracker, session, self.safely, self._turned)
         self.holding.wanted = self._earliest != NEVER
         self.enforcer = Enforcer(tracker, terms, describer, reporter, session, self)
         self.stopped = False
@@ -114,6 +114,11 @@ class Guard:
         self.enforcer.unbar()
         self.look_at(self._loop.time())
 
+    def _turned(self, now: float) -> None:
+        """It is the client's turn again although it has said nothing: it has read, or the server has."""
+        if now + self._earliest < self._watchdog.due:
+            self._watchdog.arm(now + self._earliest)
+
     def look_at(self, when: float) -> None:
         """Judge at this time, whatever was planned."""
         self._watchdog.arm(when if self._tracker.in_transaction else NEVER)
@@ -132,11 +137,14 @@ class Guard:
         hold = self.holding.now(now)
         ruling = self._terms.ruling(self._session.facts().client, self._describer.tags)
         started = self._started()
+        refused: set[Action] = set()
         while True:
-            verdict = judge(View(hold, started, self.enforcer.barred(hold, now)), ruling.limits, now)
+            barred = self.enforcer.barred(hold, now) | refused
+            verdict = judge(View(hold, started, barred), ruling.limits, now)
             cause = Cause(hold, verdict.limit, verdict.by_age, ruling.rule)
             if verdict.action is Action.WAIT:
                 break
+            refused.add(verdict.action)  # whatever becomes of it: each is looked at once
             if verdict.action is Action.FLAG:
                 self.enforcer.flag(cause, now)
             elif self.enforcer.act(verdict.action, cause, now):

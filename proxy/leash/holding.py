@@ -34,12 +34,24 @@ class Holding:
         tracker: what is known of the session by its messages.
         sockets: its sockets.
         safely: calls something that must not hurt the session.
+        turned: called when it is the client's turn again although it has said nothing, with the time.
 
     Attributes:
         wanted: whether anybody wants to know; else progress in reading is not watched.
     """
 
-    __slots__ = ("_loop", "_not_before", "_safely", "_sampler", "_sockets", "_stuffed", "_tracker", "_unread", "wanted")
+    __slots__ = (
+        "_loop",
+        "_not_before",
+        "_safely",
+        "_sampler",
+        "_sockets",
+        "_stuffed",
+        "_tracker",
+        "_turned",
+        "_unread",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -47,11 +59,13 @@ class Holding:
         tracker: Tracker,
         sockets: Sockets,
         safely: Callable[[Callable[[], None]], None],
+        turned: Callable[[float], None],
     ) -> None:
         self._loop = loop
         self._tracker = tracker
         self._sockets = sockets
         self._safely = safely
+        self._turned = turned
         self._unread = Unread()
         self._sampler: Timer | None = None
         self._stuffed = False  # our buffer for the client is full
@@ -71,6 +85,7 @@ class Holding:
     def server_took(self) -> None:
         """The server has taken what it had not: from here on it is the client's turn again."""
         self._not_before = self._loop.time()
+        self._turned(self._not_before)
 
     def now(self, now: float) -> Hold | None:
         """What is held."""
@@ -105,3 +120,4 @@ class Holding:
             self._unread.forget()
             self._not_before = now  # only now the last message has left for the client
             self._sampler = None
+            self._turned(now)

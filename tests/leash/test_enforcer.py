@@ -1,6 +1,8 @@
 """What is done about a leak, and what stands in its way: on a clock that is turned by hand."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from proxy.leash.budget import Budget
 from proxy.report.events import LeakRolledBack, LeakSpared, LeakTerminated
@@ -133,6 +135,22 @@ def test_what_is_unsafe_is_tried_again_in_the_next_hold_and_told_once() -> None:
     assert len(leaking.rollbacks) == 1
 
 
+def test_what_was_not_read_and_then_is_may_be_rolled_back() -> None:
+    leaking = session(flag_after=1, rollback_after=3)
+    leaking.begin()
+    leaking.client(m.query("SELECT 1"))
+    leaking.server(m.complete("SELECT 1"))
+    leaking.in_buffer_for_client = 100_000
+    leaking.guard.holding.client_stuffed()
+    leaking.server(m.ready("T"))
+    leaking.loop.advance(4)
+    assert spared(leaking) == [("rollback", "unsafe")]
+    leaking.in_buffer_for_client = 0
+    leaking.guard.holding.client_took()
+    leaking.loop.advance(3.1)
+    assert len(leaking.rollbacks) == 1
+
+
 def test_observing_says_what_would_have_been_and_does_nothing() -> None:
     leaking = session(flag_after=10, rollback_after=30, terminate_after=60, mode="observe")
     leaking.begin()
@@ -174,6 +192,15 @@ def test_a_budget_counts_any_minute() -> None:
         True, True, False, True, False, False, True,
     ]  # fmt: skip
     assert budget.free_at(90.0) == 120.0
+
+
+@example(1023.9999999, 60.0)
+@given(st.floats(0.0, 1e7), st.floats(59.999, 60.001))
+def test_a_budget_is_free_when_it_says_so(taken: float, after: float) -> None:
+    budget = Budget(1)
+    budget.take(taken)
+    now = taken + after
+    assert budget.take(now) or (budget.free_at(now) > now and budget.take(budget.free_at(now)))
 
 
 def test_a_budget_is_told_of_once_a_minute_and_everything_counts() -> None:
