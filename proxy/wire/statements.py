@@ -67,19 +67,18 @@ class Statements:
         self._prepared_bytes += ENTRY_BYTES + len(name) + len(text)
         while self._prepared_bytes > PREPARED_BYTES:
             oldest = next(iter(self._prepared))
-            if self._forget(oldest) is Exit.ROLLBACK and len(self._rollbacks) < MAX_FORGOTTEN:
+            if _exit_of(self._prepared[oldest]) is Exit.ROLLBACK and len(self._rollbacks) < MAX_FORGOTTEN:
                 self._rollbacks.add(oldest)
+            self._forget(oldest)
 
-    def _forget(self, name: bytes) -> Exit:
-        """Forget a text; returns how it would end a block. Whatever the reason is, the server may think otherwise."""
+    def _forget(self, name: bytes) -> None:
+        """Forget a text. Whatever the reason is, the server may have kept the statement."""
         text = self._prepared.pop(name, None)
         if text is None:
-            return Exit.UNKNOWN
+            return
         self._prepared_bytes -= ENTRY_BYTES + len(name) + len(text)
-        way = _exit_of(text)
-        if name and way in {Exit.COMMIT, Exit.UNKNOWN} and len(self._commits) <= MAX_FORGOTTEN:
+        if name and len(self._commits) <= MAX_FORGOTTEN and _exit_of(text) in {Exit.COMMIT, Exit.UNKNOWN}:
             self._commits.add(name)
-        return way
 
     def rollbacks(self) -> set[bytes]:
         """The names of prepared statements that roll back for certain.
