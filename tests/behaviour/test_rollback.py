@@ -362,3 +362,25 @@ def test_a_client_that_leaves_after_it_has_abandoned_nothing(
     gone = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
     until(lambda: one(postgres, gone, client.backend_pid), 2.0, "the backend is still there")
     assert [event for _, event in proxy.recorder.events if event.event == "leak.abandoned"] == []
+
+
+def test_somebody_may_ask_for_it_by_hand(start_proxy: StartProxy, postgres: Postgres) -> None:
+    proxy = start_proxy(flag_after="never", mode="observe", actions_per_minute="1")
+    with RawClient(dsn(proxy, postgres)) as client:
+        session = proxy.session_of(client.backend_pid)
+        assert proxy.ask(lambda: proxy.server.find(session.id)) is session
+        enforcer = session.guard.enforcer
+        assert proxy.ask(lambda: enforcer.roll_back("ann")) == "no transaction is idle"
+        for _ in range(2):  # what somebody asks for is not counted
+            client.query("BEGIN")
+            assert proxy.ask(lambda: enforcer.roll_back("ann")) == ""
+            until(lambda: not proxy.ask(lambda: enforcer.rolling_back))
+            assert states(client.query("COMMIT")) == [OWED]
+        client.query("BEGIN")
+        proxy.call(lambda: enforcer.terminate("bob"))
+        (last,) = client.everything()
+        assert (fields(last)["S"], fields(last)["C"]) == ("FATAL", "57P01")
+    assert [event.asked_by for event in proxy.recorder.of(LeakRolledBack)] == ["ann", "ann"]
+    assert proxy.recorder.wait(LeakTerminated).asked_by == "bob"
+    proxy.settle()
+    assert proxy.ask(lambda: proxy.server.find(session.id)) is None
