@@ -53,7 +53,7 @@ class Requests:
         self._skip = 0  # bytes of the current message that are still to come
         self._skip_drops = False  # and are not to be sent
         self._instead = b""  # to be sent in place of the current message, when all of it has come
-        self._series = False  # extended messages were sent since the last Sync
+        self._series = False  # extended messages that may fail were sent since the last Sync
         self._raw = False  # up to Sync everything is sent as it is
 
     @property
@@ -139,7 +139,9 @@ class Requests:
         if kind in SIMPLE:
             return self._simple(kind, message, whole=whole)
         if kind in EXTENDED:
-            self._series = True
+            self._series = (
+                self._series or kind != m.CLOSE
+            )  # it is never refused, and pgjdbc puts it in front of a Query
             self._extended(kind, message[HEADER:], whole=whole)
             return message
         self._block.doubt = "the client sent what is not the protocol"
