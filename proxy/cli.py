@@ -149,8 +149,8 @@ def _serve(asked: argparse.Namespace) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             server = Server(loaded.settings, reporter)
-            file = asked.config or os.environ.get("PGLEASH_CONFIG")
-            runner.run(_until_told_to_stop(server, Reload(lambda: _load(asked), file, loaded, server, log, reporter)))
+            reload = Reload(lambda: _load(asked), loaded, server, log, reporter)
+            runner.run(_until_told_to_stop(server, reload))
     finally:
         log.close()
     return FINE

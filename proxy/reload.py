@@ -24,7 +24,6 @@ class Reload:
 
     Args:
         load: reads the configuration; raises SettingsError.
-        file: where it is written, if it is in a file.
         loaded: what it said at the start.
         server: the proxy.
         log: its log.
@@ -32,11 +31,10 @@ class Reload:
     """
 
     def __init__(
-        self, load: Callable[[], Loaded], file: str | None, loaded: Loaded, server: Server, log: Log, reporter: Reporter
+        self, load: Callable[[], Loaded], loaded: Loaded, server: Server, log: Log, reporter: Reporter
     ) -> None:
         self._load = load
-        self._file = file
-        self._known = stamp(file) if file else None
+        self._known = loaded.stamp
         self._loaded = loaded
         self._server = server
         self._log = log
@@ -48,7 +46,8 @@ class Reload:
         Args:
             asked: somebody wants to know, even if nothing has changed.
         """
-        self._known = stamp(self._file) if self._file else None
+        file = self._loaded.file
+        self._known = stamp(file) if file else None
         try:
             self._take_over(self._load(), asked=asked)
         except SettingsError as error:
@@ -64,7 +63,7 @@ class Reload:
         changed = tuple(_changed(running.settings, loaded.settings))
         self._server.change(settings)
         self._log.change(settings.log)
-        self._loaded = Loaded(settings, loaded.warnings)
+        self._loaded = loaded._replace(settings=settings)
         for warning in loaded.warnings:
             if warning not in running.warnings:
                 self._reporter.emit(ConfigWarning(reason=warning))
@@ -75,10 +74,10 @@ class Reload:
 
     async def follow(self) -> None:
         """Take the file over whenever it has changed."""
-        before = self._known
-        while self._file:
+        file, before = self._loaded.file, self._known
+        while file:
             await asyncio.sleep(LOOK_EVERY)
-            now = stamp(self._file)
+            now = stamp(file)
             if now == before and now != self._known:
                 self.reload(asked=False)
             before = now

@@ -167,6 +167,7 @@ class Rollback:
                 leg.forward = leg.other.transport.write
         self._server.observe = self.observe
         self._over()
+        self._speed_up(0)
 
     def _to_client(self, data: bytes) -> None:
         if data:

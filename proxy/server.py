@@ -109,11 +109,12 @@ class Server:
         """
         shown, upstream = _shown(settings, self._reporter), Upstream(settings, self._reporter)
         make_room(settings.max_sessions)
+        report_every = self._settings.report_every
         self._settings, self._shown, self._upstream = settings, shown, upstream
         self.terms.change(settings)
         for session in self.sessions:
             session.guard.reconsider()
-        if self._reporting is not None:
+        if self._reporting is not None and settings.report_every != report_every:
             self._reporting.cancel()
             self._reporting = self._spawn(self._report_regularly())
 

@@ -1,7 +1,7 @@
 """What is done about a leak: told, rolled back, ended, or spared and why."""
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.leash import words
 from proxy.leash.holding import Holding, Sockets
@@ -14,6 +14,8 @@ from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
 from proxy.wire.hold import Hold
 from proxy.wire.tracker import Tracker
+
+TRY_AGAIN: Final = 0.2  # seconds until what was not safe may be
 
 Observer = Callable[[bytes, float], None]
 
@@ -193,7 +195,7 @@ class Enforcer:
     def _bar(self, action: Action, cause: Cause, now: float) -> Bar | None:
         terms = self._terms
         if action is Action.ROLL_BACK and (problem := self._unsafe(cause.hold)):
-            return Bar("unsafe", problem, since=cause.hold.since if cause.hold else None)
+            return Bar("unsafe", problem, since=cause.hold.since if cause.hold else None, until=now + TRY_AGAIN)
         if terms.observing:
             return Bar("observe")
         if not terms.budget.take(now):

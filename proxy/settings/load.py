@@ -17,6 +17,7 @@ from proxy.errors import SettingsError
 from proxy.settings.clear import in_the_clear
 from proxy.settings.model import Settings
 from proxy.settings.rules import EXAMPLE, Match, Rule
+from proxy.settings.stamp import Stamp, stamp
 from proxy.settings.values import Model
 
 PREFIX: Final = "PGLEASH_"
@@ -50,10 +51,19 @@ class Option(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """The settings, and what to warn about."""
+    """The settings, and what to warn about.
+
+    Attributes:
+        settings: the settings.
+        warnings: one line each.
+        file: the file that they come from, if they do.
+        stamp: the state in which it was read.
+    """
 
     settings: Settings
     warnings: list[str]
+    file: str | None = None
+    stamp: Stamp = None
 
 
 def options() -> list[Option]:
@@ -88,6 +98,7 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
         SettingsError: with one line for each problem.
     """
     path = path or environment.get("PGLEASH_CONFIG")
+    state = stamp(path) if path else None  # before it is read: what changes in between is read again
     tree = _read_file(Path(path)) if path else {}
     origin = _written_in(tree, str(path))
     known = {option.variable: option for option in options()}
@@ -100,7 +111,8 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
         origin[key] = "--" + key.replace("_", "-")
     unknown = [name for name in environment if name.startswith(PREFIX) and name not in known.keys() | NOT_OPTIONS]
     settings = _validate(tree, origin)
-    return Loaded(settings, [_unknown_variable(name, list(known)) for name in sorted(unknown)] + in_the_clear(settings))
+    warnings = [_unknown_variable(name, list(known)) for name in sorted(unknown)] + in_the_clear(settings)
+    return Loaded(settings, warnings, path or None, state)
 
 
 def keeping(settings: Settings, running: Settings) -> Settings:

@@ -117,6 +117,8 @@ def parse_address(value: Any, socket_port: int) -> Address:
         return value
     text = str(value).strip()
     match = _unix.fullmatch(text) or _tcp.fullmatch(text)
+    if match is None and "@" in text:  # not to be quoted
+        raise ValueError(f"what looks like a URL with a user and a password is not an address; {_address_help}")
     if match is None:
         raise ValueError(f"{value!r} is not an address; {_address_help}")
     parts = match.groupdict()

@@ -31,7 +31,7 @@ class Owed:
     @property
     def over(self) -> bool:
         """Whether everything may be passed on as it comes, after the rest."""
-        return self._block.over and not self._requests.in_the_middle
+        return self._block.over
 
     @property
     def doubt(self) -> str:

@@ -57,11 +57,6 @@ class Requests:
         self._raw = False  # up to Sync everything is sent as it is
 
     @property
-    def in_the_middle(self) -> bool:
-        """Whether the rest of a message that was replaced is still to come."""
-        return self._skip > 0 and self._skip_drops
-
-    @property
     def held(self) -> int:
         """How many bytes wait to be sent."""
         return len(self._held)

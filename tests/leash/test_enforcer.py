@@ -151,6 +151,19 @@ def test_what_was_not_read_and_then_is_may_be_rolled_back() -> None:
     assert len(leaking.rollbacks) == 1
 
 
+def test_what_was_not_safe_for_a_moment_is_done_in_the_next() -> None:
+    leaking = session(rollback_after=3)
+    leaking.begin()
+    leaking.loop.advance(2.9)
+    leaking.server(m.NOTIFICATION[:7])
+    leaking.loop.advance(0.5)
+    assert leaking.last().detail == "a message was begun and not ended"
+    leaking.server(m.NOTIFICATION[7:])
+    leaking.loop.advance(0.5)
+    assert len(leaking.rollbacks) == 1
+    assert spared(leaking) == [("rollback", "unsafe")]
+
+
 def test_observing_says_what_would_have_been_and_does_nothing() -> None:
     leaking = session(flag_after=10, rollback_after=30, terminate_after=60, mode="observe")
     leaking.begin()
