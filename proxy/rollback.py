@@ -103,7 +103,11 @@ class Rollback:
     def _look_at_answer(self, data: bytes) -> None:
         answer = self._answer
         self._to_client(answer.feed(data))
-        if answer.problem:
+        if answer.ended:
+            self.stop()  # whatever the server still says, and its close, takes the usual way
+            self._to_client(answer.rest())
+            self._open(self._keep, self._answered)
+        elif answer.problem:
             self._fail(answer.problem)
         elif answer.over:
             self._settle()
@@ -156,13 +160,13 @@ class Rollback:
             self._fail(owing.doubt)
         elif owing.over:
             self._server.write(owing.released())
-            self._open()
+            self._open(self._requested, self._responded)
         if self._finishing and not owing.held:
             self._finishing = False
             self._server.finish()
 
-    def _open(self) -> None:
-        for leg, ours in ((self._client, self._requested), (self._server, self._responded)):
+    def _open(self, *gate: Callable[[bytes], None]) -> None:
+        for leg, ours in zip((self._client, self._server), gate, strict=True):
             if leg.other.transport is not None and leg.forward == ours:  # else the session has been ended
                 leg.forward = leg.other.transport.write
         self._server.observe = self.observe

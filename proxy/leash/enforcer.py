@@ -138,11 +138,11 @@ class Enforcer:
         if self._told is not None:
             self._told("")
 
-    def forget(self) -> OpenLeak | None:
-        """The leak is over; returns it."""
-        leak, self.leak = self.leak, None
+    def forget(self) -> None:
+        """The leak is over."""
+        self.leak = None
+        self._told = None
         self._bars.clear()
-        return leak
 
     def unbar(self) -> None:
         """The terms have changed: what stood in the way may do so no more."""

@@ -105,7 +105,7 @@ class Answers:
 
     def _ready(self, message: bytes) -> bytes:
         block, status = self._block, message[HEADER:]
-        if status == bytes((m.IN_FAILED_TRANSACTION,)) and (block.failed or block.round is not Round.TURNS):
+        if status == bytes((m.IN_FAILED_TRANSACTION,)) and _may_go_on(block):
             block.next_round()
         elif status == bytes((m.IDLE,)) and block.round is Round.TURNED:
             block.over = True
@@ -113,3 +113,8 @@ class Answers:
             block.doubt = "the server was left in a state that is not that of a failed transaction"
             return b""
         return message
+
+
+def _may_go_on(block: FailedBlock) -> bool:
+    """Whether the block can be open still: nothing could end it, or what could has failed."""
+    return block.round is Round.FAILS or (block.failed and block.round is not Round.TURNED)

@@ -46,15 +46,17 @@ class Answer:
     Attributes:
         over: whether it is complete, or something else came.
         problem: what is wrong with it, or "".
+        ended: whether the server has ended the session instead.
     """
 
-    __slots__ = ("_buffer", "_expected", "over", "problem")
+    __slots__ = ("_buffer", "_expected", "ended", "over", "problem")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._expected = list(EXPECTED)
         self.over = False
         self.problem = ""
+        self.ended = False
 
     def feed(self, data: bytes) -> bytes:
         """Take what the server sent; returns what the client is to get of it: what was not said to us."""
@@ -68,8 +70,11 @@ class Answer:
             if len(self._buffer) <= length:
                 break
             message = cut(self._buffer, 1 + length)
-            if kind in ASYNCHRONOUS or (kind == m.ERROR_RESPONSE and is_fatal(message[HEADER:])):
+            if kind in ASYNCHRONOUS:
                 passed.append(message)
+            elif kind == m.ERROR_RESPONSE and is_fatal(message[HEADER:]):
+                passed.append(message)
+                self.over = self.ended = True
             else:
                 self._look(message)
         return b"".join(passed)
