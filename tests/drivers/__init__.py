@@ -1,0 +1,1 @@
+"""What drivers, and the applications behind them, see of a transaction that pgleash has rolled back."""
