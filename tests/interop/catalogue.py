@@ -45,6 +45,7 @@ CLIENTS = (
     Client("sequelize", "node", has_events=True),
     Client("typeorm", "node", has_events=True),
     Client("jdbc", "java"),
+    Client("jdbc_simple", "java"),
     Client("hikari", "java"),
     Client("pq", "go"),
     Client("pgx", "go"),

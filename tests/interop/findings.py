@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.compatibility import NOTHING, Section, Table
 from tests.interop.catalogue import Client
 from tests.interop.play import Line, Outcome
-from tests.interop.stage import LIMIT, Stage
+from tests.interop.stage import LIMIT, ROLL_BACK_LIMIT, Stage
 
 DRIVER, HAS_NO, RAISES, SQLSTATE, TEXT = "driver", "has no", "its next statement raises", "SQLSTATE", "the text has"
 TRANSPORTS = ("plain", "TLS")
@@ -20,7 +20,17 @@ clients = Table("", "client", [DRIVER, *TRANSPORTS, HAS_NO, RAISES, SQLSTATE, TE
 unhandled = Table(
     "Without a handler for what arrives between two statements", "client", ["when its leak is terminated"]
 )
-section = Section("drivers", Path(__file__).parent, clients, unhandled)
+ROLLED_BACK = {
+    "statement": "its next statement raises",
+    "commit": "COMMIT after it",
+    "commit at once": "COMMIT as the first",
+}
+rolled_back = Table(
+    f"When a leak of {ROLL_BACK_LIMIT} was rolled back",
+    "client",
+    [*ROLLED_BACK.values(), "the same connection goes on"],
+)
+section = Section("drivers", Path(__file__).parent, clients, unhandled, rolled_back)
 servers: set[str] = set()
 _versions: dict[Client, dict[str, None]] = {}  # in the order in which they came
 
@@ -50,6 +60,18 @@ def record_without_a_handler(stage: Stage, outcome: Outcome) -> None:
     thrown = re.search(r"^\w*[Ee]rror: .*$", outcome.errors, re.MULTILINE)
     what = thrown[0] if thrown else outcome.errors.strip().splitlines()[-1]
     unhandled.record(stage.client.name, column, f"the process ends: `{what}`")
+
+
+def record_rollback(stage: Stage, outcome: Outcome) -> None:
+    """Record what a client sees of a transaction that was rolled back."""
+    row = stage.client.name
+    for name, column in ROLLED_BACK.items():
+        line = outcome.steps[name]
+        told = line.get("result", {})
+        sqlstate = f" {told['sqlstate']}" if told.get("sqlstate") else ""
+        rolled_back.record(row, column, f"{_raised(told)}{sqlstate}" if told else line["unsupported"])
+    gone_on = outcome.steps["go on"]
+    rolled_back.record(row, "the same connection goes on", "yes" if gone_on.get("ok") else gone_on["unsupported"])
 
 
 def heading() -> str:

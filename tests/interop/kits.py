@@ -17,7 +17,7 @@ JARS = Path("/usr/share/java")
 GOPATH = Path("/usr/share/gocode")
 
 EMBEDDED = ("psql", "pgbench")  # ours have no TLS: with it, the machine's run
-MAIN_CLASSES = {"jdbc": "Jdbc", "hikari": "Hikari"}
+MAIN_CLASSES = {"jdbc": "Jdbc", "jdbc_simple": "JdbcSimple", "hikari": "Hikari"}
 GO_PACKAGES = {"pq": "github.com/lib/pq", "pgx": "github.com/jackc/pgx"}
 
 # What each kit needs of Debian; PGLEASH_INTEROP_INSTALL=yes lets apt-get install what is missing, as root.

@@ -1,5 +1,6 @@
 """Where the script is played: a server that ends idle transactions by itself, or pgleash in front of it."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,10 +12,11 @@ from proxy.settings import Address
 from tests.harness import until
 from tests.interop.catalogue import Client
 from tests.interop.play import Outcome, play
-from tests.life.support import Record, serve
+from tests.life.support import Program, Record, serve
 from tests.servers.server import RealPostgres
 
 LIMIT = "2s"
+ROLL_BACK_LIMIT = "1s"
 SECURE = "secure"  # the database that nobody gets into without TLS
 RULES = (
     "hostssl all all 127.0.0.1/32 scram-sha-256",
@@ -90,16 +92,33 @@ class Stage:
 
     def play_through(self, **more: str) -> tuple[Outcome, list[Record]]:
         """With us in between; also the log's lines about leaks."""
-        options = {"flag_after": "1s", "terminate_after": LIMIT, "log__level": "debug", **self._legs()}
-        with serve(self.server, **options) as program:
 
-            def leaking() -> None:
-                self._wait_for_end()
-                session = program.wait("leak.terminated")["session.id"]
-                # Its client has to have seen the end before it goes on, as an idle one would.
-                until(lambda: session in [record["session.id"] for record in program.of("session.closed")])
+        def leaking(program: Program) -> None:
+            self._wait_for_end()
+            session = program.wait("leak.terminated")["session.id"]
+            # Its client has to have seen the end before it goes on, as an idle one would.
+            until(lambda: session in [record["session.id"] for record in program.of("session.closed")])
 
-            outcome = self._play(program.address, leaking, **more)
+        return self._play_with({"flag_after": "1s", "terminate_after": LIMIT}, leaking, **more)
+
+    def play_rolled_back(self) -> tuple[Outcome, list[Record], dict[str, int]]:
+        """The script of leaks that are rolled back; also the log's lines about leaks, and what was committed."""
+        counts = itertools.count(1)
+
+        def leaking(program: Program) -> None:
+            program.wait("leak.rolled_back", next(counts))
+
+        options = {"flag_after": "never", "rollback_after": ROLL_BACK_LIMIT}
+        outcome, leaks = self._play_with(options, leaking, INTEROP_SCRIPT="rolled back")
+        with self._connection() as connection:
+            rows = connection.execute("SELECT step, count(*) FROM items GROUP BY step").fetchall()
+        return outcome, leaks, dict(rows)
+
+    def _play_with(
+        self, options: dict[str, str], leaking: Callable[[Program], None], **more: str
+    ) -> tuple[Outcome, list[Record]]:
+        with serve(self.server, log__level="debug", **options, **self._legs()) as program:
+            outcome = self._play(program.address, lambda: leaking(program), **more)
             program.tell()
             assert program.ended() == 0
         leaks = [record for record in program.records if record["event"].startswith("leak.")]

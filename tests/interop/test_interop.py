@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.interop.catalogue import Client
-from tests.interop.findings import TRANSPORTS, record_run, record_without_a_handler
+from tests.interop.findings import TRANSPORTS, record_rollback, record_run, record_without_a_handler
 from tests.interop.play import Outcome
 from tests.interop.stage import Stage
 from tests.life.support import Record
@@ -27,6 +27,7 @@ FOUND: dict[str, Any] = {
     "again": 1,
     "close": None,
 }
+ROLLED_BACK = ["connect", "statement", "commit", "go on", "commit at once", "go on again", "close"]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -51,21 +52,43 @@ def test_without_a_handler(stage: Stage) -> None:
     record_without_a_handler(stage, outcome)
 
 
+@pytest.mark.parametrize("transport", ["plain"])
+def test_a_rollback(stage: Stage) -> None:
+    """Whatever comes first raises, COMMIT always, and the same connection goes on."""
+    outcome, leaks, committed = stage.play_rolled_back()
+    assert [record["event"] for record in leaks] == ["leak.rolled_back"] * 2, (leaks, outcome.errors)
+    assert_done(outcome)
+    assert [*outcome.steps] == ROLLED_BACK
+    results = {name: line["result"] for name, line in outcome.steps.items() if line.get("ok")}
+    for name in {"statement", "commit", "commit at once"} & results.keys():
+        assert "transaction rolled back by pgleash after 1.0 s idle in transaction" in results[name]["text"]
+        assert results[name]["sqlstate"] in {"25P03", None}
+    gone_on = [results[name] for name in ("go on", "go on again") if name in results]
+    assert gone_on == [record["postgres.backend_pid"] for record in leaks if gone_on]
+    assert committed == ({"after": 2} if gone_on else {})
+    record_rollback(stage, outcome)
+
+
 def seen(outcome: Outcome) -> tuple[str, ...]:
     """What an application can tell by code that its leak was ended."""
     return (outcome.leak["raised"], outcome.leak["sqlstate"], *outcome.leak.get("events", ()))
 
 
 def assert_complete(client: Client, outcome: Outcome) -> None:
-    """Every step was done, or was said not to exist."""
-    wrong = [line for line in outcome.steps.values() if not line.get("ok") and "unsupported" not in line]
-    assert not wrong, (wrong, outcome.errors)
-    assert outcome.status == 0, outcome.errors
+    """The whole script was run, and found what there is to find."""
+    assert_done(outcome)
     assert outcome.leak, outcome.errors
     expected = FOUND | {"connect": client.application_name}
     assert [*outcome.steps] == [*expected]
     results = {name: line["result"] for name, line in outcome.steps.items() if line.get("ok")}
     assert results == {name: expected[name] for name in results}
+
+
+def assert_done(outcome: Outcome) -> None:
+    """Every step was done, or was said not to exist."""
+    wrong = [line for line in outcome.steps.values() if not line.get("ok") and "unsupported" not in line]
+    assert not wrong, (wrong, outcome.errors)
+    assert outcome.status == 0, outcome.errors
 
 
 def assert_one_leak(client: Client, leaks: list[Record]) -> None:

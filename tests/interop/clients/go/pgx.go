@@ -35,11 +35,13 @@ func main() {
 			"cancel":     cancel,
 			"notify":     notify,
 		},
-		beginLeak: beginLeak,
-		useLeaked: func() error { _, err := leak.Exec(always, "SELECT 1"); return err },
-		again:     again,
-		close:     func() (any, error) { return nil, connection.Close(always) },
-		sqlstate:  sqlstate,
+		beginLeak:    beginLeak,
+		useLeaked:    func() error { _, err := leak.Exec(always, "SELECT 1"); return err },
+		commitLeaked: func() error { return leak.Commit(always) },
+		goOn:         goOn,
+		again:        again,
+		close:        func() (any, error) { return nil, connection.Close(always) },
+		sqlstate:     sqlstate,
 	}.run()
 }
 
@@ -178,6 +180,13 @@ func notify() (any, error) {
 func beginLeak() error {
 	leak = begin("leak")
 	return nil
+}
+
+func goOn() (any, error) {
+	transaction := begin("after")
+	var pid int
+	must(transaction.QueryRow(always, "SELECT pg_backend_pid()").Scan(&pid))
+	return pid, transaction.Commit(always)
 }
 
 func again() (any, error) {

@@ -33,11 +33,13 @@ func main() {
 			"cancel":     cancel,
 			"notify":     notify,
 		},
-		beginLeak: beginLeak,
-		useLeaked: func() error { _, err := leak.Exec("SELECT 1"); return err },
-		again:     again,
-		close:     func() (any, error) { return nil, database.Close() },
-		sqlstate:  sqlstate,
+		beginLeak:    beginLeak,
+		useLeaked:    func() error { _, err := leak.Exec("SELECT 1"); return err },
+		commitLeaked: func() error { return leak.Commit() },
+		goOn:         goOn,
+		again:        again,
+		close:        func() (any, error) { return nil, database.Close() },
+		sqlstate:     sqlstate,
 	}.run()
 }
 
@@ -172,6 +174,13 @@ func notify() (any, error) {
 func beginLeak() error {
 	leak = begin("leak")
 	return nil
+}
+
+func goOn() (any, error) {
+	transaction := begin("after")
+	var pid int
+	must(transaction.QueryRow("SELECT pg_backend_pid()").Scan(&pid))
+	return pid, transaction.Commit()
 }
 
 func again() (any, error) {

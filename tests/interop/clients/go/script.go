@@ -21,6 +21,8 @@ var steps = []string{
 	"connect", "parameters", "prepared", "commit", "rollback", "savepoint", "copy", "large", "cancel", "notify",
 }
 
+var input = bufio.NewReader(os.Stdin)
+
 type line map[string]any
 
 type step func() (any, error)
@@ -36,6 +38,8 @@ type script struct {
 	steps         map[string]step
 	beginLeak     func() error
 	useLeaked     func() error
+	commitLeaked  func() error
+	goOn          step
 	again, close  step
 	sqlstate      func(error) any
 }
@@ -64,9 +68,13 @@ func perform(name string, do step) {
 	}
 }
 
-// run runs the whole script.
+// run runs the whole script, or that of leaks that are rolled back.
 func (s script) run() {
 	say(line{"driver": s.name, "version": s.version})
+	if os.Getenv("INTEROP_SCRIPT") == "rolled back" {
+		s.runRolledBack()
+		return
+	}
 	for _, name := range steps {
 		do, has := s.steps[name]
 		if !has {
@@ -74,17 +82,39 @@ func (s script) run() {
 		}
 		perform(name, do)
 	}
-	must(s.beginLeak())
-	say(line{"step": "leaking"})
-	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	must(err)
-	if err := s.useLeaked(); err != nil {
-		say(line{"step": "leak", "raised": nameOf(err), "sqlstate": s.sqlstate(err), "text": err.Error()})
-	} else {
-		say(line{"step": "leak", "raised": nil})
-	}
+	s.hold()
+	leak := s.attempt(s.useLeaked)
+	leak["step"] = "leak"
+	say(leak)
 	perform("again", s.again)
 	perform("close", s.close)
+}
+
+func (s script) runRolledBack() {
+	perform("connect", s.steps["connect"])
+	s.hold()
+	perform("statement", func() (any, error) { return s.attempt(s.useLeaked), nil })
+	perform("commit", func() (any, error) { return s.attempt(s.commitLeaked), nil })
+	perform("go on", s.goOn)
+	s.hold()
+	perform("commit at once", func() (any, error) { return s.attempt(s.commitLeaked), nil })
+	perform("go on again", s.goOn)
+	perform("close", s.close)
+}
+
+func (s script) hold() {
+	must(s.beginLeak())
+	say(line{"step": "leaking"})
+	_, err := input.ReadString('\n')
+	must(err)
+}
+
+// attempt tells what this has for an error.
+func (s script) attempt(work func() error) line {
+	if err := work(); err != nil {
+		return line{"raised": nameOf(err), "sqlstate": s.sqlstate(err), "text": err.Error()}
+	}
+	return line{"raised": nil}
 }
 
 // nameOf is what an application compares an error with.

@@ -41,6 +41,15 @@ class Hikari extends Jdbc {
         }
     }
 
+    /** With what comes out of the pool. */
+    @Override
+    Object goOn() throws SQLException {
+        connection.close();
+        connection = open();
+        connection.setAutoCommit(false);
+        return super.goOn();
+    }
+
     @Override
     void close() throws SQLException {
         super.close();

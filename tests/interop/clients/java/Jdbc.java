@@ -33,7 +33,7 @@ class Jdbc extends Script {
                 "jdbc:postgresql://%s:%s/%s", environment("PGHOST"), environment("PGPORT"), environment("PGDATABASE"));
     }
 
-    static Properties properties() {
+    Properties properties() {
         Properties properties = new Properties();
         properties.put("user", environment("PGUSER"));
         properties.put("password", environment("PGPASSWORD"));
@@ -239,6 +239,17 @@ class Jdbc extends Script {
     @Override
     void useLeaked() throws SQLException {
         execute("SELECT 1");
+    }
+
+    @Override
+    void commitLeaked() throws SQLException {
+        connection.commit();
+    }
+
+    @Override
+    Object goOn() throws SQLException {
+        insert("after");
+        return one("SELECT pg_backend_pid()");
     }
 
     @Override

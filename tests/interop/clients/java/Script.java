@@ -18,6 +18,7 @@ abstract class Script {
     static final int COPIED = 100_000;
     static final String LARGE_ROWS = "SELECT g, repeat('x', 100) FROM generate_series(1, 100000) AS g";
 
+    private static final BufferedReader INPUT = new BufferedReader(new InputStreamReader(System.in));
     private static final PrintStream OUTPUT = new PrintStream(System.out, true, StandardCharsets.UTF_8);
 
     /** The client has nothing for this step. */
@@ -32,6 +33,11 @@ abstract class Script {
         Object run() throws Exception;
     }
 
+    /** Something that may fail. */
+    interface Work {
+        void run() throws Exception;
+    }
+
     abstract String driver();
 
     abstract String version() throws Exception;
@@ -42,31 +48,67 @@ abstract class Script {
 
     abstract void useLeaked() throws Exception;
 
+    abstract void commitLeaked() throws Exception;
+
+    abstract Object goOn() throws Exception;
+
     abstract Object again() throws Exception;
 
     abstract void close() throws Exception;
 
-    /** Run the whole script. */
+    /** Run the whole script, or that of leaks that are rolled back. */
     void main() throws Exception {
         say("driver", driver(), "version", version());
+        if ("rolled back".equals(environment("INTEROP_SCRIPT"))) {
+            rolledBack();
+            return;
+        }
         for (Map.Entry<String, Step> step : steps().entrySet()) {
             step(step.getKey(), step.getValue());
         }
+        hold();
+        Map<String, Object> leak = new LinkedHashMap<>(Map.of("step", "leak"));
+        leak.putAll(attempt(this::useLeaked));
+        OUTPUT.println(json(leak));
+        step("again", this::again);
+        step("close", this::closed);
+    }
+
+    private void rolledBack() throws Exception {
+        step("connect", steps().get("connect"));
+        hold();
+        step("statement", () -> attempt(this::useLeaked));
+        step("commit", () -> attempt(this::commitLeaked));
+        step("go on", this::goOn);
+        hold();
+        step("commit at once", () -> attempt(this::commitLeaked));
+        step("go on again", this::goOn);
+        step("close", this::closed);
+    }
+
+    private Object closed() throws Exception {
+        close();
+        return null;
+    }
+
+    private void hold() throws Exception {
         beginLeak();
         say("step", "leaking");
-        new BufferedReader(new InputStreamReader(System.in)).readLine();
+        INPUT.readLine();
+    }
+
+    /** What this raises. */
+    private static Map<String, Object> attempt(Work work) throws Exception {
+        Map<String, Object> outcome = new LinkedHashMap<>();
+        outcome.put("raised", null);
         try {
-            useLeaked();
-            say("step", "leak", "raised", null);
+            work.run();
         } catch (SQLException error) {
-            String raised = error.getClass().getName();
-            say("step", "leak", "raised", raised, "sqlstate", error.getSQLState(), "text", error.getMessage());
+            outcome.put("raised", error.getClass().getName());
+            outcome.put("sqlstate", error.getSQLState());
+            outcome.put("text", error.getMessage());
         }
-        step("again", this::again);
-        step("close", () -> {
-            close();
-            return null;
-        });
+        return outcome;
     }
 
     private static void step(String name, Step step) {

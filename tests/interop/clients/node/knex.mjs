@@ -1,7 +1,7 @@
 // knex: its pool, with node-postgres below it.
 
 import knex from 'knex'
-import { address, LARGE_ROWS, leaking, main, sqlstateOf, tlsOptions, version } from './script.mjs'
+import { address, LARGE_ROWS, main, ROLLED_BACK, sqlstateOf, tlsOptions, version } from './script.mjs'
 
 await main({
   driver: 'knex',
@@ -59,12 +59,29 @@ await main({
     return (await this.knex.raw('SELECT 1 AS one')).rows[0].one
   },
 
-  async leak() {
-    const trx = await this.knex.transaction()
-    await trx('items').insert({ step: 'leak' })
-    await leaking()
-    // Its pool waits for ever for a transaction that nobody has ended.
-    await trx.raw('SELECT 1').finally(() => trx.rollback().catch(() => {}))
+  async beginLeak() {
+    this.leaked = await this.knex.transaction()
+    await this.leaked('items').insert({ step: 'leak' })
+  },
+
+  async useLeaked() {
+    try {
+      await this.leaked.raw('SELECT 1')
+    } finally {
+      // Its pool waits for ever for a transaction that nobody has ended.
+      if (!ROLLED_BACK) await this.leaked.rollback().catch(() => {})
+    }
+  },
+
+  commitLeaked() {
+    return this.leaked.commit()
+  },
+
+  goOn() {
+    return this.knex.transaction(async (trx) => {
+      await trx('items').insert({ step: 'after' })
+      return (await trx.raw('SELECT pg_backend_pid() AS pid')).rows[0].pid
+    })
   },
 
   async again() {

@@ -5,7 +5,7 @@ import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import pg from 'pg'
 import { from, to } from 'pg-copy-streams'
-import { COPIED, HANDLES_EVENTS, LARGE_ROWS, leaking, main, sqlstateOf, tlsOptions, version } from './script.mjs'
+import { COPIED, HANDLES_EVENTS, LARGE_ROWS, main, ROLLED_BACK, sqlstateOf, tlsOptions, version } from './script.mjs'
 
 // It reads libpq's variables, but not PGSSLROOTCERT.
 const settings = { ssl: tlsOptions() }
@@ -113,13 +113,27 @@ await main({
     return (await heard)[0].payload
   },
 
-  async leak() {
+  async beginLeak() {
     await this.client.query('BEGIN')
     await this.insert('leak')
-    const ended = new Promise((resolve) => this.client.once('end', resolve))
-    await leaking()
-    await ended
+    this.ended = ROLLED_BACK || new Promise((resolve) => this.client.once('end', resolve))
+  },
+
+  async useLeaked() {
+    await this.ended
     await this.client.query('SELECT 1')
+  },
+
+  commitLeaked() {
+    return this.client.query('COMMIT')
+  },
+
+  async goOn() {
+    await this.client.query('BEGIN')
+    await this.insert('after')
+    const [pid] = await this.row('SELECT pg_backend_pid()')
+    await this.client.query('COMMIT')
+    return pid
   },
 
   async again() {

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import postgres from 'postgres'
-import { COPIED, HANDLES_EVENTS, LARGE_ROWS, leaking, main, sqlstateOf, tlsOptions, version } from './script.mjs'
+import { COPIED, HANDLES_EVENTS, LARGE_ROWS, main, ROLLED_BACK, sqlstateOf, tlsOptions, version } from './script.mjs'
 
 // It reads libpq's variables, but of those about TLS none.
 const settings = {
@@ -110,15 +110,43 @@ await main({
     return payload
   },
 
-  async leak() {
-    const work = async (sql) => {
-      await sql`INSERT INTO items VALUES (${'leak'})`
-      await leaking()
-      await sql`SELECT 1`
-    }
+  // Its block is left, which is what commits it, as soon as `leaveBlock` is called.
+  beginLeak() {
+    return new Promise((opened, failed) => {
+      const work = async (sql) => {
+        this.leaked = sql
+        await sql`INSERT INTO items VALUES (${'leak'})`
+        const left = new Promise((resolve) => (this.leaveBlock = resolve))
+        opened()
+        await left
+      }
+      this.block = this.sql.begin(work)
+      this.block.catch(failed)
+    })
+  },
+
+  async useLeaked() {
     // It writes ROLLBACK to a socket that is no more, where nobody can catch what comes of it.
-    const thrown = HANDLES_EVENTS && once(process, 'uncaughtException')
-    await this.sql.begin(work).finally(() => thrown)
+    const thrown = HANDLES_EVENTS && !ROLLED_BACK && once(process, 'uncaughtException')
+    try {
+      await this.leaked`SELECT 1`
+    } finally {
+      if (!ROLLED_BACK) this.leaveBlock()
+      await thrown
+    }
+  },
+
+  // After a statement that has failed its block rolls back, and raises what that has raised.
+  commitLeaked() {
+    this.leaveBlock()
+    return this.block
+  },
+
+  goOn() {
+    return this.sql.begin(async (sql) => {
+      await sql`INSERT INTO items VALUES (${'after'})`
+      return (await sql`SELECT pg_backend_pid() AS pid`)[0].pid
+    })
   },
 
   // Another pool: the first thing that this one would write to its next connection is what is left of that ROLLBACK.
@@ -129,7 +157,7 @@ await main({
   },
 
   async close() {
-    await this.broken.end({ timeout: 0 })
+    await this.broken?.end({ timeout: 0 })
     await this.sql.end()
   },
 })

@@ -9,6 +9,7 @@ const STEPS = [
 ]
 export const COPIED = 100_000
 export const LARGE_ROWS = "SELECT g, repeat('x', 100) FROM generate_series(1, 100000) AS g"
+export const ROLLED_BACK = process.env.INTEROP_SCRIPT === 'rolled back'
 export const HANDLES_EVENTS = process.env.INTEROP_HANDLER !== 'none'
 
 /** The client has nothing for this step. */
@@ -35,10 +36,10 @@ function say(line) {
   console.log(JSON.stringify(line))
 }
 
-async function step(name, client) {
+async function step(name, client, work = client[name]) {
   try {
-    if (!client[name]) throw new Unsupported('it has none')
-    say({ step: name, ok: true, result: (await client[name]()) ?? null })
+    if (!work) throw new Unsupported('it has none')
+    say({ step: name, ok: true, result: (await work.call(client)) ?? null })
   } catch (error) {
     if (error instanceof Unsupported) return say({ step: name, unsupported: error.message })
     console.error(error)
@@ -51,8 +52,8 @@ export const nameOf = (error) => error.constructor.name
 /** The SQLSTATE that an application can read from an error; other codes are Node's. */
 export const sqlstateOf = (error) => (/^[0-9A-Z]{5}$/.test(error?.code ?? '') ? error.code : null)
 
-/** Returns when the runner answers, which it does when the session was terminated. */
-export async function leaking() {
+/** Returns when the runner answers, which it does when pgleash has acted. */
+async function leaking() {
   say({ step: 'leaking' })
   const input = readline.createInterface({ input: process.stdin })
   await new Promise((resolve) => input.once('line', resolve))
@@ -60,26 +61,49 @@ export async function leaking() {
 }
 
 /**
- * Run the whole script; without a handler for events only the leak.
+ * Run the whole script, without a handler for events only the leak; or the script of leaks that are rolled back.
  *
- * Its `leak` opens a transaction and writes in it, awaits `leaking()`, and goes on as an application that knows nothing.
- * What arrived as an event is in its `events`.
+ * What arrived as an event is in the client's `events`.
  */
 export async function main(client) {
   say({ driver: client.driver, version: client.version })
+  if (ROLLED_BACK) return rolledBack(client)
   if (HANDLES_EVENTS) for (const name of STEPS) await step(name, client)
   else await client.connect()
   await leak(client)
   for (const name of ['again', 'close']) await step(name, client)
 }
 
-async function leak(client) {
-  let line = { raised: null }
+async function rolledBack(client) {
+  await step('connect', client)
+  await hold(client)
+  await step('statement', client, () => attempt(client.useLeaked()))
+  await step('commit', client, () => attempt(client.commitLeaked()))
+  await step('go on', client, client.goOn)
+  await hold(client)
+  await step('commit at once', client, () => attempt(client.commitLeaked()))
+  await step('go on again', client, client.goOn)
+  await step('close', client)
+}
+
+async function hold(client) {
+  await client.beginLeak()
+  await leaking()
+}
+
+/** What this raises. */
+async function attempt(work) {
   try {
-    await client.leak()
+    await work
+    return { raised: null }
   } catch (error) {
-    line = { raised: nameOf(error), sqlstate: sqlstateOf(error), text: error.message }
+    return { raised: nameOf(error), sqlstate: sqlstateOf(error), text: error.message }
   }
+}
+
+async function leak(client) {
+  await hold(client)
+  const line = await attempt(client.useLeaked())
   const events = (client.events ?? []).map((error) => {
     const who = [nameOf(error), sqlstateOf(error)].filter(Boolean).join(' ')
     return `${who}: ${error.message}`

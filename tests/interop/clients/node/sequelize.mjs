@@ -1,7 +1,7 @@
 // Sequelize: its models and its pool, with node-postgres below it.
 
 import { DataTypes, QueryTypes, Sequelize } from 'sequelize'
-import { address, LARGE_ROWS, leaking, main, tlsOptions, version } from './script.mjs'
+import { address, LARGE_ROWS, main, tlsOptions, version } from './script.mjs'
 
 await main({
   driver: 'Sequelize',
@@ -58,11 +58,25 @@ await main({
     return (await this.sequelize.query(LARGE_ROWS, { type: QueryTypes.SELECT })).length
   },
 
-  async leak() {
-    const transaction = await this.sequelize.transaction()
-    await this.Item.create({ step: 'leak' }, { transaction })
-    await leaking()
-    await this.sequelize.query('SELECT 1', { transaction })
+  async beginLeak() {
+    this.leaked = await this.sequelize.transaction()
+    await this.Item.create({ step: 'leak' }, { transaction: this.leaked })
+  },
+
+  async useLeaked() {
+    await this.sequelize.query('SELECT 1', { transaction: this.leaked })
+  },
+
+  commitLeaked() {
+    return this.leaked.commit()
+  },
+
+  goOn() {
+    return this.sequelize.transaction(async (transaction) => {
+      await this.Item.create({ step: 'after' }, { transaction })
+      const [row] = await this.sequelize.query('SELECT pg_backend_pid() AS pid', { transaction, type: QueryTypes.SELECT })
+      return row.pid
+    })
   },
 
   async again() {

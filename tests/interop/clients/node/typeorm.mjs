@@ -2,7 +2,7 @@
 
 import 'reflect-metadata'
 import { DataSource, EntitySchema } from 'typeorm'
-import { address, LARGE_ROWS, leaking, main, tlsOptions, version } from './script.mjs'
+import { address, LARGE_ROWS, main, tlsOptions, version } from './script.mjs'
 
 const Item = new EntitySchema({
   name: 'Item',
@@ -61,12 +61,27 @@ await main({
     return (await this.source.query(LARGE_ROWS)).length
   },
 
-  async leak() {
-    const runner = this.source.createQueryRunner()
-    await runner.startTransaction()
-    await runner.manager.save(Item, { step: 'leak' })
-    await leaking()
-    await runner.query('SELECT 1')
+  async beginLeak() {
+    this.leaked = this.source.createQueryRunner()
+    await this.leaked.startTransaction()
+    await this.leaked.manager.save(Item, { step: 'leak' })
+  },
+
+  async useLeaked() {
+    await this.leaked.query('SELECT 1')
+  },
+
+  commitLeaked() {
+    return this.leaked.commitTransaction()
+  },
+
+  // What takes a runner has to give it back.
+  async goOn() {
+    await this.leaked.release()
+    return this.source.transaction(async (manager) => {
+      await manager.save(Item, { step: 'after' })
+      return (await manager.query('SELECT pg_backend_pid() AS pid'))[0].pid
+    })
   },
 
   async again() {

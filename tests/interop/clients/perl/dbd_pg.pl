@@ -110,16 +110,43 @@ sub step {
             : say_line(step => $name, ok => JSON::PP::false, error => "$@");
 }
 
-say_line(driver => 'DBD::Pg', version => "$DBD::Pg::VERSION");
-step($_) for qw(connect parameters prepared commit rollback savepoint copy large cancel notify);
-$connection->begin_work;
-insert('leak');
-say_line(step => 'leaking');
-<STDIN>;
-if (eval { $connection->do('SELECT 1'); 1 }) {
-    say_line(step => 'leak', raised => undef);
-} else {
-    my $text = $connection->errstr;
-    say_line(step => 'leak', raised => 'die', sqlstate => $connection->state, text => $text);
+$steps{statement} = sub { attempt(sub { $connection->do('SELECT 1') }) };
+
+$steps{commit} = $steps{'commit at once'} = sub { attempt(sub { $connection->commit }) };
+
+$steps{'go on'} = $steps{'go on again'} = sub {
+    $connection->rollback unless $connection->{AutoCommit};
+    $connection->begin_work;
+    insert('after');
+    my $pid = 0 + one('SELECT pg_backend_pid()');
+    $connection->commit;
+    $pid;
+};
+
+sub hold {
+    $connection->begin_work;
+    insert('leak');
+    say_line(step => 'leaking');
+    <STDIN>;
 }
+
+# What this raises.
+sub attempt {
+    my $work = shift;
+    return {raised => undef} if eval { $work->(); 1 };
+    {raised => 'die', sqlstate => $connection->state, text => $connection->errstr};
+}
+
+say_line(driver => 'DBD::Pg', version => "$DBD::Pg::VERSION");
+if (($ENV{INTEROP_SCRIPT} // '') eq 'rolled back') {
+    step('connect');
+    hold();
+    step($_) for 'statement', 'commit', 'go on';
+    hold();
+    step($_) for 'commit at once', 'go on again', 'close';
+    exit;
+}
+step($_) for qw(connect parameters prepared commit rollback savepoint copy large cancel notify);
+hold();
+say_line(step => 'leak', %{$steps{statement}->()});
 step($_) for qw(again close);

@@ -152,6 +152,20 @@ class Client
         $this->run('SELECT 1');
     }
 
+    public function commitLeaked(): void
+    {
+        $this->run('COMMIT');
+    }
+
+    public function goOn(): int
+    {
+        $this->run('BEGIN');
+        $this->insert('after');
+        $pid = (int) $this->row('SELECT pg_backend_pid()')[0];
+        $this->run('COMMIT');
+        return $pid;
+    }
+
     public function again(): int
     {
         $this->connection = $this->connected();
@@ -164,36 +178,59 @@ class Client
     }
 }
 
-function step(Client $client, string $name): void
+function step(Client $client, string $name, ?Closure $work = null): void
 {
     try {
-        say(['step' => $name, 'ok' => true, 'result' => $client->$name()]);
+        say(['step' => $name, 'ok' => true, 'result' => $work ? $work() : $client->$name()]);
     } catch (Throwable $error) {
         fwrite(STDERR, "$error\n");
         say(['step' => $name, 'ok' => false, 'error' => $error::class . ': ' . $error->getMessage()]);
     }
 }
 
-function leak(Client $client): void
+function hold(Client $client): void
 {
     $client->beginLeak();
     say(['step' => 'leaking']);
     fgets(STDIN);
+}
+
+/** What this raises. */
+function attempt(Closure $work): array
+{
     try {
-        $client->useLeaked();
-        say(['step' => 'leak', 'raised' => null]);
+        $work();
+        return ['raised' => null];
     } catch (ErrorException $warning) {
-        $text = trim($warning->getMessage());
-        say(['step' => 'leak', 'raised' => 'warning, and false', 'sqlstate' => null, 'text' => $text]);
+        return ['raised' => 'warning, and false', 'sqlstate' => null, 'text' => trim($warning->getMessage())];
     }
+}
+
+function run(Client $client): void
+{
+    foreach (STEPS as $name) {
+        step($client, $name);
+    }
+    hold($client);
+    say(['step' => 'leak', ...attempt($client->useLeaked(...))]);
+    step($client, 'again');
+    step($client, 'close');
+}
+
+function runRolledBack(Client $client): void
+{
+    step($client, 'connect');
+    hold($client);
+    step($client, 'statement', fn () => attempt($client->useLeaked(...)));
+    step($client, 'commit', fn () => attempt($client->commitLeaked(...)));
+    step($client, 'go on', $client->goOn(...));
+    hold($client);
+    step($client, 'commit at once', fn () => attempt($client->commitLeaked(...)));
+    step($client, 'go on again', $client->goOn(...));
+    step($client, 'close');
 }
 
 set_error_handler(raise(...));
 $client = new Client();
 say(['driver' => 'PHP pgsql', 'version' => PHP_VERSION]);
-foreach (STEPS as $name) {
-    step($client, $name);
-}
-leak($client);
-step($client, 'again');
-step($client, 'close');
+getenv('INTEROP_SCRIPT') === 'rolled back' ? runRolledBack($client) : run($client);

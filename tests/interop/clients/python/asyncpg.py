@@ -100,10 +100,18 @@ class Asyncpg(Script):
     async def use_leaked(self) -> None:
         await self.connection.execute("SELECT 1")
 
+    async def commit_leaked(self) -> None:
+        await self.transaction.commit()
+
     async def again(self) -> object:
         await self.connection.close()
         self.connection = await _connect()
         return await self.connection.fetchval("SELECT 1")
+
+    async def go_on(self) -> object:
+        async with self.connection.transaction():
+            await self._insert("after")
+            return await self.connection.fetchval("SELECT pg_backend_pid()")
 
     async def close(self) -> None:
         await self.connection.close()

@@ -97,9 +97,19 @@ class Django(Script):
     def use_leaked(self) -> None:
         Item.objects.count()
 
+    def commit_leaked(self) -> None:
+        transaction.commit()
+
     def again(self) -> object:
         connection.close()  # what the end of a request does with a connection in which there was an error
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        transaction.rollback()
+        Item.objects.create(step="after")
+        pid = self._one("SELECT pg_backend_pid()")
+        transaction.commit()
+        return pid
 
     def close(self) -> None:
         connection.close()

@@ -114,10 +114,17 @@ class Odbc(Script):
     def use_leaked(self) -> None:
         self.connection.execute("SELECT 1").fetchone()
 
+    def commit_leaked(self) -> None:
+        self.connection.commit()
+
     def again(self) -> object:
         self.connection.close()
         self.connection = _connect()
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        self.connection.execute("INSERT INTO items VALUES (?)", "after")
+        return int(self._one("SELECT pg_backend_pid()"))
 
     def close(self) -> None:
         self.connection.close()

@@ -106,9 +106,18 @@ class Pg8000(Script):
     def use_leaked(self) -> None:
         self.connection.run("SELECT 1")
 
+    def commit_leaked(self) -> None:
+        self.connection.run("COMMIT")
+
     def again(self) -> object:
         self.connection = _connect()
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        self.connection.run("START TRANSACTION")
+        self._insert("after")
+        self.connection.run("COMMIT")
+        return self._one("SELECT pg_backend_pid()")
 
     def close(self) -> None:
         self.connection.close()

@@ -13,10 +13,13 @@ LEAK = r"""
 BEGIN;
 INSERT INTO items VALUES ('leak');
 \shell echo leaking
-\shell read answer
+\setshell commits read answer && echo $answer
+\if :commits = 0
 SELECT 1;
+\endif
 END;
 """
+ENDED = "an error ends its client"
 
 
 class Ended(Exception):  # noqa: N818 — pgbench has no exceptions
@@ -68,7 +71,7 @@ class Pgbench(Script):
         return len(self._found())
 
     def rollback(self) -> object:
-        raise Unsupported("an error ends its client")
+        raise Unsupported(ENDED)
 
     def savepoint(self) -> object:
         second = "SAVEPOINT here;\nINSERT INTO items VALUES ('savepoint');\nROLLBACK TO here;"
@@ -97,7 +100,15 @@ class Pgbench(Script):
             pass
 
     def use_leaked(self) -> None:
-        _, errors = self.leak.communicate("\n")
+        self._answer("0\n")
+
+    def commit_leaked(self) -> None:
+        self._answer("1\n")
+
+    def _answer(self, answer: str) -> None:
+        if self.leak.returncode is not None:
+            raise Unsupported(ENDED)
+        _, errors = self.leak.communicate(answer)
         if self.leak.returncode:
             raise Ended(errors.strip())
 
@@ -109,6 +120,9 @@ class Pgbench(Script):
         self._run("INSERT INTO items VALUES (1);")
         (number,) = self._found()
         return int(number)
+
+    def go_on(self) -> object:
+        raise Unsupported(ENDED)
 
     def close(self) -> None:
         self.directory.cleanup()

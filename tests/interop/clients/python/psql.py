@@ -8,7 +8,7 @@ import subprocess
 import tty
 
 from proxy.demo import binaries
-from tests.interop.clients.python.script import COPIED, LARGE_ROWS, Script, environment, main
+from tests.interop.clients.python.script import COPIED, LARGE_ROWS, ROLLED_BACK, Script, environment, main
 
 DONE = "this was all"
 
@@ -107,14 +107,26 @@ class Psql(Script):
         if told != "1":
             raise Said(told)
 
+    def commit_leaked(self) -> None:
+        told = self._say("COMMIT;")
+        if told:
+            raise Said(told)
+
     def sqlstate(self, error: BaseException) -> str | None:
         return self._error() or None if isinstance(error, Said) else None
 
     def name_of(self, error: BaseException) -> str:
-        return "messages, and a new connection" if isinstance(error, Said) else super().name_of(error)
+        return (
+            "messages" + ("" if ROLLED_BACK else ", and a new connection")
+            if isinstance(error, Said)
+            else super().name_of(error)
+        )
 
     def again(self) -> object:
         return int(self._say("SELECT 1;"))
+
+    def go_on(self) -> object:
+        return int(self._say("BEGIN;\nINSERT INTO items VALUES ('after');\nSELECT pg_backend_pid();\nCOMMIT;"))
 
     def close(self) -> None:
         self.terminal.write(b"\\q\n")

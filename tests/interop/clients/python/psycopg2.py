@@ -120,10 +120,17 @@ class Psycopg2(Script):
     def use_leaked(self) -> None:
         self._rows("SELECT 1")
 
+    def commit_leaked(self) -> None:
+        self.connection.commit()
+
     def again(self) -> object:
         self.connection.close()
         self.connection = _connect()
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        self._rows("INSERT INTO items VALUES (%s)", "after")
+        return self._one("SELECT pg_backend_pid()")
 
     def close(self) -> None:
         self.connection.close()

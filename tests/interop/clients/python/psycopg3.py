@@ -103,10 +103,17 @@ class Psycopg(Script):
     def use_leaked(self) -> None:
         self.connection.execute("SELECT 1")
 
+    def commit_leaked(self) -> None:
+        self.connection.commit()
+
     def again(self) -> object:
         self.connection.close()
         self.connection = _connect()
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        self.connection.execute("INSERT INTO items VALUES (%s)", ["after"])
+        return self._one("SELECT pg_backend_pid()")
 
     def close(self) -> None:
         self.connection.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS = ("connect", "parameters", "prepared", "commit", "rollback", "savepoint", "copy", "large", "cancel", "notify")
+ROLLED_BACK = os.environ.get("INTEROP_SCRIPT") == "rolled back"
 COPIED = 100_000  # rows
 LARGE_ROWS = "SELECT g, repeat('x', 100) FROM generate_series(1, 100000) AS g"
 
@@ -25,7 +26,9 @@ class Script:
 
     A step returns what it found, which is the same for every client; `begin_leak` leaves a transaction open with a
     write in it, `use_leaked` is the next statement of an application that knows nothing, and `again` is what it does
-    to go on: what comes out of the pool, or a new connection.
+    to go on: what comes out of the pool, or a new connection. `commit_leaked` is its COMMIT, and `go_on` what it does
+    after one that failed: a transaction with a write in it ("after"), on the same connection or on what comes out of
+    the pool; returns the process id of the backend.
     """
 
     driver: str
@@ -40,7 +43,9 @@ class Script:
     large: Callable[[], Any]
     begin_leak: Callable[[], Any]
     use_leaked: Callable[[], Any]
+    commit_leaked: Callable[[], Any]
     again: Callable[[], Any]
+    go_on: Callable[[], Any]
     close: Callable[[], Any]
 
     def copy(self) -> Any:
@@ -66,10 +71,13 @@ def say(**line: Any) -> None:
 
 
 def main(script: Script) -> None:
-    """Run the whole script."""
+    """Run the whole script, or that of leaks that are rolled back."""
     with asyncio.Runner() as runner:
         performance = _Performance(script, runner)
-        performance.run()
+        if ROLLED_BACK:
+            performance.run_rolled_back()
+        else:
+            performance.run()
 
 
 class _Performance:
@@ -87,9 +95,22 @@ class _Performance:
         self._step("again")
         self._step("close")
 
-    def _step(self, name: str) -> None:
+    def run_rolled_back(self) -> None:
+        script = self._script
+        say(driver=script.driver, version=script.version)
+        self._step("connect")
+        self._hold()
+        self._step("statement", lambda: self._attempt(script.use_leaked))
+        self._step("commit", lambda: self._attempt(script.commit_leaked))
+        self._step("go on", script.go_on)
+        self._hold()
+        self._step("commit at once", lambda: self._attempt(script.commit_leaked))
+        self._step("go on again", script.go_on)
+        self._step("close")
+
+    def _step(self, name: str, work: Callable[[], Any] | None = None) -> None:
         try:
-            say(step=name, ok=True, result=self._done(getattr(self._script, name)()))
+            say(step=name, ok=True, result=self._done((work or getattr(self._script, name))()))
         except Unsupported as reason:
             say(step=name, unsupported=str(reason))
         except Exception as error:  # noqa: BLE001 — whatever it is, the runner shows it
@@ -97,17 +118,26 @@ class _Performance:
             say(step=name, ok=False, error=f"{class_of(error)}: {error}")
 
     def _leak(self) -> None:
+        self._hold()
+        say(step="leak", **self._attempt(self._script.use_leaked))
+
+    def _hold(self) -> None:
         began = self._script.begin_leak()
         is_asynchronous = inspect.isawaitable(began)
         self._done(began)
         say(step="leaking")
-        # The runner answers when the session was terminated; an event loop would go on in the meantime, so ours does.
+        # The runner answers when pgleash has acted; an event loop would go on in the meantime, so ours does.
         self._done(asyncio.to_thread(sys.stdin.readline) if is_asynchronous else sys.stdin.readline())
+
+    def _attempt(self, work: Callable[[], Any]) -> dict[str, Any]:
+        """What this raises."""
         try:
-            self._done(self._script.use_leaked())
-            say(step="leak", raised=None)
+            self._done(work())
+        except Unsupported:
+            raise
         except Exception as error:  # noqa: BLE001 — which one it is, is the question
-            say(step="leak", raised=self._script.name_of(error), sqlstate=self._script.sqlstate(error), text=str(error))
+            return {"raised": self._script.name_of(error), "sqlstate": self._script.sqlstate(error), "text": str(error)}
+        return {"raised": None}
 
     def _done(self, result: Any) -> Any:
         async def wait() -> Any:

@@ -89,9 +89,19 @@ class Sqlalchemy(Script):
     def use_leaked(self) -> None:
         self.session.execute(text("SELECT 1"))
 
+    def commit_leaked(self) -> None:
+        self.session.commit()
+
     def again(self) -> object:
         self.session.close()
         return self._one("SELECT 1")
+
+    def go_on(self) -> object:
+        self.session.close()
+        with Session(self.engine) as session, session.begin():
+            session.add(Item(step="after"))
+            session.flush()
+            return session.scalar(text("SELECT pg_backend_pid()"))
 
     def close(self) -> None:
         self.engine.dispose()

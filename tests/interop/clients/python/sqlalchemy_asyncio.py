@@ -76,9 +76,18 @@ class SqlalchemyAsyncio(Script):
     async def use_leaked(self) -> None:
         await self.leak.execute(text("SELECT 1"))
 
+    async def commit_leaked(self) -> None:
+        await self.leak.commit()
+
     async def again(self) -> object:
         await self.leak.close()
         return await self._one("SELECT 1")
+
+    async def go_on(self) -> object:
+        await self.leak.close()
+        async with self.engine.begin() as connection:
+            await connection.execute(INSERT, {"step": "after"})
+            return await connection.scalar(text("SELECT pg_backend_pid()"))
 
     async def close(self) -> None:
         await self.engine.dispose()

@@ -126,6 +126,17 @@ class Client
     @connection.exec('SELECT 1')
   end
 
+  def commit_leaked
+    @connection.exec('COMMIT')
+  end
+
+  def go_on
+    @connection.transaction do
+      insert('after')
+      one('SELECT pg_backend_pid()')
+    end
+  end
+
   def again
     @connection.close
     @connection = connected
@@ -138,25 +149,45 @@ class Client
 end
 
 def step(client, name)
-  say(step: name, ok: true, result: client.send(name))
+  say(step: name, ok: true, result: block_given? ? yield : client.send(name))
 rescue StandardError => e
   warn e.full_message
   say(step: name, ok: false, error: "#{e.class}: #{e.message}")
 end
 
-def leak(client)
+def hold(client)
   client.begin_leak
   say(step: 'leaking')
   $stdin.gets
-  client.use_leaked
-  say(step: 'leak', raised: nil)
-rescue PG::Error => e
-  sqlstate = e.result&.error_field(PG::PG_DIAG_SQLSTATE)
-  say(step: 'leak', raised: e.class.name, sqlstate: sqlstate, text: e.message.strip)
 end
 
-client = Client.new
+# What this raises.
+def attempt
+  yield
+  { raised: nil }
+rescue PG::Error => e
+  sqlstate = e.result&.error_field(PG::PG_DIAG_SQLSTATE)
+  { raised: e.class.name, sqlstate: sqlstate, text: e.message.strip }
+end
+
+def run(client)
+  STEPS.each { |name| step(client, name) }
+  hold(client)
+  say(step: 'leak', **attempt { client.use_leaked })
+  %i[again close].each { |name| step(client, name) }
+end
+
+def run_rolled_back(client)
+  step(client, :connect)
+  hold(client)
+  step(client, 'statement') { attempt { client.use_leaked } }
+  step(client, 'commit') { attempt { client.commit_leaked } }
+  step(client, 'go on') { client.go_on }
+  hold(client)
+  step(client, 'commit at once') { attempt { client.commit_leaked } }
+  step(client, 'go on again') { client.go_on }
+  step(client, :close)
+end
+
 say(driver: 'ruby-pg', version: PG::VERSION)
-STEPS.each { |name| step(client, name) }
-leak(client)
-%i[again close].each { |name| step(client, name) }
+ENV['INTEROP_SCRIPT'] == 'rolled back' ? run_rolled_back(Client.new) : run(Client.new)
