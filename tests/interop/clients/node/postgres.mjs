@@ -126,14 +126,9 @@ await main({
   },
 
   async useLeaked() {
-    // It writes ROLLBACK to a socket that is no more, where nobody can catch what comes of it.
+    // It writes to a socket that is no more, where nobody can catch what comes of it; it is the block that rejects.
     const thrown = HANDLES_EVENTS && !ROLLED_BACK && once(process, 'uncaughtException')
-    try {
-      await this.leaked`SELECT 1`
-    } finally {
-      if (!ROLLED_BACK) this.leaveBlock()
-      await thrown
-    }
+    await Promise.race([this.leaked`SELECT 1`, this.block]).finally(() => thrown)
   },
 
   // After a statement that has failed its block rolls back, and raises what that has raised.

@@ -104,17 +104,17 @@ $steps{again} = sub {
 $steps{close} = sub { $connection->disconnect; undef };
 
 sub step {
-    my $name = shift;
-    my $result = eval { [$steps{$name}->()] };
+    my ($name, $work) = @_;
+    my $result = eval { [($work // $steps{$name})->()] };
     $result ? say_line(step => $name, ok => JSON::PP::true, result => $result->[0])
             : say_line(step => $name, ok => JSON::PP::false, error => "$@");
 }
 
-$steps{statement} = sub { attempt(sub { $connection->do('SELECT 1') }) };
+my $statement = sub { attempt(sub { $connection->do('SELECT 1') }) };
 
-$steps{commit} = $steps{'commit at once'} = sub { attempt(sub { $connection->commit }) };
+my $commit = sub { attempt(sub { $connection->commit }) };
 
-$steps{'go on'} = $steps{'go on again'} = sub {
+my $go_on = sub {
     $connection->rollback unless $connection->{AutoCommit};
     $connection->begin_work;
     insert('after');
@@ -141,12 +141,16 @@ say_line(driver => 'DBD::Pg', version => "$DBD::Pg::VERSION");
 if (($ENV{INTEROP_SCRIPT} // '') eq 'rolled back') {
     step('connect');
     hold();
-    step($_) for 'statement', 'commit', 'go on';
+    step('statement', $statement);
+    step('commit', $commit);
+    step('go on', $go_on);
     hold();
-    step($_) for 'commit at once', 'go on again', 'close';
+    step('commit at once', $commit);
+    step('go on again', $go_on);
+    step('close');
     exit;
 }
 step($_) for qw(connect parameters prepared commit rollback savepoint copy large cancel notify);
 hold();
-say_line(step => 'leak', %{$steps{statement}->()});
+say_line(step => 'leak', %{$statement->()});
 step($_) for qw(again close);
