@@ -339,7 +339,12 @@ class Sqlalchemy(Driver):
         return [tuple(row) for row in result] if result.returns_rows else []
 
     def commit(self) -> None:
-        self.connection.commit()
+        """After a COMMIT that has failed it wants to be told to roll back, as if there were something left."""
+        try:
+            self.connection.commit()
+        except sqlalchemy.exc.DBAPIError:
+            self.connection.rollback()
+            raise
 
     def rollback(self) -> None:
         self.connection.rollback()

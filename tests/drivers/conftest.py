@@ -1,4 +1,4 @@
-"""A proxy that rolls back what is held for LIMIT, and a table to write to."""
+"""A proxy that rolls back when it is told to, and a table to write to."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,12 +7,12 @@ import pytest
 from proxy.demo.postgres import Postgres
 from tests.conftest import StartProxy
 from tests.drivers.adapters import DRIVERS, Driver
-from tests.drivers.support import LIMIT, Ground
+from tests.drivers.support import Ground
 
 
 @pytest.fixture
 def ground(postgres: Postgres, start_proxy: StartProxy) -> Iterator[Ground]:
-    proxy = start_proxy(flag_after="never", rollback_after=LIMIT, actions_per_minute="1000000")
+    proxy = start_proxy(flag_after="never")
     with postgres.connect() as judge:
         judge.execute("CREATE TABLE IF NOT EXISTS rolled_back (a int); TRUNCATE rolled_back")
         yield Ground(proxy, postgres, judge)

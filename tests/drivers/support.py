@@ -13,10 +13,9 @@ from proxy.report.events import LeakRolledBack
 from tests.drivers.adapters import Driver, swallow
 from tests.harness import Proxy, dsn, until
 
-LIMIT = "200ms"
 OURS = "25P03"  # idle_in_transaction_session_timeout
 FAILED = "25P02"  # in_failed_sql_transaction
-MESSAGE = re.compile(r"transaction rolled back by pgleash after \d+\.\d s idle in transaction")
+MESSAGE = re.compile(r"transaction rolled back by pgleash after \d+\.\d s idle in (a failed )?transaction")
 INSERT = "INSERT INTO rolled_back VALUES (1)"
 
 Hold = Callable[[Driver], object]
@@ -87,17 +86,20 @@ class Ground:
         assert row
         return int(row[0])
 
-    def wait_for_rollback(self) -> None:
-        """Until the next transaction, which is to be the only one that is open, has been rolled back."""
-        self.proxy.recorder.wait(LeakRolledBack)
+    def roll_back(self, pid: int) -> None:
+        """Have pgleash roll back what this backend's client holds, as at the end of its limit."""
+        enforcer = self.proxy.session_of(pid).guard.enforcer
+        before = len(self.proxy.recorder.of(LeakRolledBack))
+        assert self.proxy.ask(lambda: enforcer.roll_back("a test")) == ""
+        self.proxy.recorder.wait(LeakRolledBack, count=before + 1)
 
     def leak(self, driver: Driver, hold: Hold = plainly) -> int:
-        """Write something, hold it until pgleash rolls it back; the backend's process id."""
+        """Write something, hold it, and have it rolled back; the backend's process id."""
         driver.begin()
         driver.execute(INSERT)
         ((pid,),) = driver.execute("SELECT pg_backend_pid()")
         hold(driver)
-        driver.wait(self.wait_for_rollback)
+        driver.wait(lambda: self.roll_back(pid))
         return int(pid)
 
     def assert_clean(self, driver: Driver, pid: int) -> None:

@@ -19,7 +19,6 @@ from tests.drivers.support import (
     raises,
     under_a_savepoint,
 )
-from tests.harness import until
 
 every_hold = pytest.mark.parametrize("hold", HOLDS, ids=lambda hold: hold.__name__)
 
@@ -66,8 +65,9 @@ def test_commit_raises_after_an_error_that_was_swallowed(ground: Ground, driver:
 def test_a_block_raises_at_its_end(ground: Ground, driver: Driver) -> None:
     def work() -> None:
         driver.execute(INSERT)
-        driver.wait(ground.wait_for_rollback)
+        driver.wait(lambda: ground.roll_back(pid))
 
+    driver.begin()
     ((pid,),) = driver.execute("SELECT pg_backend_pid()")
     driver.rollback()
     assert raises(driver, lambda: driver.block(work)) == OURS
@@ -84,6 +84,7 @@ def test_a_savepoint_is_gone(ground: Ground, driver: Driver) -> None:
 
 
 def test_what_was_there_before_is_there_afterwards(ground: Ground, driver: Driver) -> None:
+    driver.begin()
     ((pid,),) = driver.execute("SELECT pg_backend_pid()")
     double = driver.prepare()
     driver.execute("SELECT pg_advisory_lock(4711)")
@@ -144,6 +145,6 @@ def test_it_is_rolled_back_once_more(ground: Ground, driver: Driver) -> None:
 
     driver.begin()
     driver.execute(INSERT)
-    driver.wait(lambda: until(lambda: ground.backend(pid) == RELEASED))
+    driver.wait(lambda: ground.roll_back(pid))
     assert raises(driver, driver.commit) == OURS
     ground.assert_clean(driver, pid)

@@ -48,7 +48,7 @@ def test_sqlalchemy(ground: Ground, dialect: str, last: GiveBack) -> None:
     with engine.connect() as borrowed:
         borrowed.execute(SQL)
         pid = borrowed.scalar(PID)
-        ground.wait_for_rollback()
+        ground.roll_back(pid)
         last(borrowed)
     until(lambda: ground.backend(pid).state == "idle", what="the pool's connection is not idle")
     with engine.begin() as borrowed:
@@ -68,7 +68,7 @@ def test_psycopg2(ground: Ground) -> None:
     borrowed = pool.getconn()
     borrowed.cursor().execute(INSERT)
     pid = borrowed.info.backend_pid
-    ground.wait_for_rollback()
+    ground.roll_back(pid)
     pool.putconn(borrowed)
     until(lambda: ground.backend(pid).state == "idle", what="the pool's connection is not idle")
     with pool.getconn() as again, again.cursor() as cursor:
@@ -114,7 +114,7 @@ async def test_asyncpg(ground: Ground, last: Callable[[Any], Any]) -> None:
             await borrowed.execute("BEGIN")
             await borrowed.execute(INSERT)
             pid = cast("asyncpg.Connection", borrowed).get_server_pid()
-            await asyncio.to_thread(ground.wait_for_rollback)
+            await asyncio.to_thread(ground.roll_back, pid)
             async with asyncio.timeout(5):
                 await last(borrowed)
         async with asyncio.timeout(5), pool.acquire() as borrowed, borrowed.transaction():
@@ -129,7 +129,7 @@ async def test_asyncpg_s_transaction_raises_at_its_end(ground: Ground) -> None:
     async def hold() -> None:
         async with connection.transaction():
             await connection.execute(INSERT)
-            await asyncio.to_thread(ground.wait_for_rollback)
+            await asyncio.to_thread(ground.roll_back, connection.get_server_pid())
 
     async with asyncio.timeout(5):
         with pytest.raises(asyncpg.PostgresError, match="rolled back by pgleash"):
