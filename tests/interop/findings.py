@@ -20,6 +20,7 @@ clients = Table("", "client", [DRIVER, *TRANSPORTS, HAS_NO, RAISES, SQLSTATE, TE
 unhandled = Table(
     "Without a handler for what arrives between two statements", "client", ["when its leak is terminated"]
 )
+SAME = "the same connection goes on"
 ROLLED_BACK = {
     "statement": "its next statement raises",
     "commit": "COMMIT after it",
@@ -28,7 +29,7 @@ ROLLED_BACK = {
 rolled_back = Table(
     f"When a leak of {ROLL_BACK_LIMIT} was rolled back",
     "client",
-    [*ROLLED_BACK.values(), "the same connection goes on"],
+    [*ROLLED_BACK.values(), SAME],
 )
 section = Section("drivers", Path(__file__).parent, clients, unhandled, rolled_back)
 servers: set[str] = set()
@@ -62,16 +63,14 @@ def record_without_a_handler(stage: Stage, outcome: Outcome) -> None:
     unhandled.record(stage.client.name, column, f"the process ends: `{what}`")
 
 
-def record_rollback(stage: Stage, outcome: Outcome) -> None:
+def record_rollback(stage: Stage, outcome: Outcome, *, kept: bool) -> None:
     """Record what a client sees of a transaction that was rolled back."""
     row = stage.client.name
     for name, column in ROLLED_BACK.items():
         line = outcome.steps[name]
-        told = line.get("result", {})
-        sqlstate = f" {told['sqlstate']}" if told.get("sqlstate") else ""
-        rolled_back.record(row, column, f"{_raised(told)}{sqlstate}" if told else line["unsupported"])
-    gone_on = outcome.steps["go on"]
-    rolled_back.record(row, "the same connection goes on", "yes" if gone_on.get("ok") else gone_on["unsupported"])
+        rolled_back.record(row, column, line.get("unsupported") or _told(line["result"]))
+    gone_on = outcome.steps["go on"].get("unsupported") or ("yes" if kept else "no, it is closed")
+    rolled_back.record(row, SAME, gone_on)
 
 
 def heading() -> str:
@@ -79,6 +78,13 @@ def heading() -> str:
     return (
         f"Through Postgres {', '.join(sorted(servers))}, and what a leak of {LIMIT} looks like when it was terminated"
     )
+
+
+def _told(result: Line) -> str:
+    """What raised, and its SQLSTATE."""
+    if result["raised"] is None:
+        return "nothing: it has rolled back by itself"
+    return " ".join([_raised(result), result["sqlstate"] or ""]).strip()
 
 
 def _raised(leak: Line) -> str:
