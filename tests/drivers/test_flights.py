@@ -168,6 +168,22 @@ def test_a_rollback_that_was_not_prepared(ground: Ground, client: RawClient, bef
     assert shown(client.receive_until("Z")) == ["2", *RAISE_AND_END]
 
 
+CLOSED_FIRST = {"COMMIT": RAISE_AND_END, "ROLLBACK": ["ROLLBACK", "I"], "SELECT 1": [OURS, "E"]}
+
+
+@pytest.mark.xfail(strict=True, reason="a Query behind a Close without a Sync is taken for a doubt")
+@pytest.mark.parametrize("text", CLOSED_FIRST)
+def test_a_close_in_front_of_a_query(ground: Ground, client: RawClient, text: str) -> None:
+    """pgjdbc closes what it does not need any more in front of its next request, whatever that is."""
+    client.send(m.parse("SELECT 1", "not needed") + m.SYNC)
+    client.receive_until("Z")
+    leak(ground, client, INSERT)
+
+    client.send(m.close("not needed") + m.query(text))
+    assert shown(client.receive_until("Z")) == ["3", *CLOSED_FIRST[text]]
+    assert shown(client.query("ROLLBACK"))[-1] == "I"
+
+
 @pytest.mark.parametrize(("text", "answer"), [("COMMIT", RAISE_AND_END), ("ROLLBACK", ["ROLLBACK", "I"])])
 def test_an_end_among_thousands(ground: Ground, client: RawClient, text: str, answer: list[str]) -> None:
     """However many statements a client has prepared since."""
