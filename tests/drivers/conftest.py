@@ -2,20 +2,32 @@
 
 from collections.abc import Callable, Iterator
 
+import psycopg
 import pytest
 
 from proxy.demo.postgres import Postgres
-from tests.conftest import StartProxy
 from tests.drivers.adapters import DRIVERS, Driver
 from tests.drivers.support import Ground
+from tests.harness import Proxy, settings_for
+
+
+@pytest.fixture(scope="module")
+def proxy(postgres: Postgres) -> Iterator[Proxy]:
+    with Proxy(settings_for(f"{postgres.host}:{postgres.port}", flag_after="never")) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def judge(postgres: Postgres) -> Iterator[psycopg.Connection]:
+    """A direct connection."""
+    with postgres.connect() as judge:
+        yield judge
 
 
 @pytest.fixture
-def ground(postgres: Postgres, start_proxy: StartProxy) -> Iterator[Ground]:
-    proxy = start_proxy(flag_after="never")
-    with postgres.connect() as judge:
-        judge.execute("CREATE TABLE IF NOT EXISTS rolled_back (a int); TRUNCATE rolled_back")
-        yield Ground(proxy, postgres, judge)
+def ground(proxy: Proxy, postgres: Postgres, judge: psycopg.Connection) -> Ground:
+    judge.execute("CREATE TABLE IF NOT EXISTS rolled_back (a int); TRUNCATE rolled_back")
+    return Ground(proxy, postgres, judge)
 
 
 @pytest.fixture(params=DRIVERS, ids=lambda kind: kind.name)

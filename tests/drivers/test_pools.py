@@ -101,13 +101,23 @@ async def a_commit(borrowed: Any) -> None:
     assert raised.value.sqlstate == OURS
 
 
+async def a_commit_that_is_prepared(borrowed: Any) -> None:
+    """Parse, Describe, Flush, and only then Bind, Execute, Sync."""
+    with pytest.raises(asyncpg.PostgresError) as raised:
+        await borrowed.fetch("COMMIT")
+    assert raised.value.sqlstate == OURS
+
+
 async def many(borrowed: Any) -> None:
     with pytest.raises(asyncpg.PostgresError) as raised:
         await borrowed.executemany("INSERT INTO rolled_back VALUES ($1)", [(1,), (2,), (3,)])
     assert raised.value.sqlstate == OURS
 
 
-@pytest.mark.parametrize("last", [no_more, a_statement, preparing, a_commit, many], ids=lambda last: last.__name__)
+ASYNCPG = [no_more, a_statement, preparing, a_commit, a_commit_that_is_prepared, many]
+
+
+@pytest.mark.parametrize("last", ASYNCPG, ids=lambda last: last.__name__)
 async def test_asyncpg(ground: Ground, last: Callable[[Any], Any]) -> None:
     async with asyncpg.create_pool(min_size=1, max_size=1, **address(ground.through)) as pool:
         async with pool.acquire() as borrowed:
