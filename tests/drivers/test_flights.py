@@ -171,7 +171,6 @@ def test_a_rollback_that_was_not_prepared(ground: Ground, client: RawClient, bef
 CLOSED_FIRST = {"COMMIT": RAISE_AND_END, "ROLLBACK": ["ROLLBACK", "I"], "SELECT 1": [OURS, "E"]}
 
 
-@pytest.mark.xfail(strict=True, reason="a Query behind a Close without a Sync is taken for a doubt")
 @pytest.mark.parametrize("text", CLOSED_FIRST)
 def test_a_close_in_front_of_a_query(ground: Ground, client: RawClient, text: str) -> None:
     """pgjdbc closes what it does not need any more in front of its next request, whatever that is."""

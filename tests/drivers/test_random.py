@@ -48,7 +48,7 @@ class Author:
 
     def _query(self) -> Request:
         text = self._text((COMMITS, 2), (ENDS, 1), (OTHERS, 4), (SEVERAL, 1))
-        return Request(m.query(text), text in COMMITS)
+        return Request(self.random.choice((b"", b"", m.close("nothing"))) + m.query(text), text in COMMITS)
 
     def _text(self, *kinds: tuple[tuple[str, ...], int]) -> str:
         (kind,) = self.random.choices([kind for kind, _ in kinds], [weight for _, weight in kinds])
