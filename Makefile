@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 CONNECTIONS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios conformance interop soak bench format schema clean
+.PHONY: help demo test check differential fuzz fuzz-guided chart image scenarios conformance interop promises soak bench format schema clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ interop: $(VENV)/.interop ## one script with every client there is, or CLIENTS="
 
 conformance: $(VENV)/.test ## other people's test suites, directly and through pgleash; SUITES="isolation asyncpg", or all (long)
 	@$(BIN)/pytest tests/conformance -s --suites "$(SUITES)"
+
+promises: $(VENV)/.test ## rollbacks under load and in races, and honest clients: MINUTES=60 RACES=10000 TRANSACTIONS=1000000 SEED=1
+	@$(BIN)/pytest tests/promises -s $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RACES),--races $(RACES)) \
+	  $(if $(TRANSACTIONS),--transactions $(TRANSACTIONS)) $(if $(SEED),--seed $(SEED))
 
 soak: $(VENV)/.test ## ten thousand connections through TLS, or CONNECTIONS=100000; memory has to stay flat
 	@$(BIN)/pytest tests/soak -s --connections $(CONNECTIONS)
