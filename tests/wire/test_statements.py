@@ -188,8 +188,8 @@ def test_a_forgotten_commit_does_not_become_a_rollback() -> None:
 def test_what_the_server_has_discarded_is_not_believed(name: str) -> None:
     tracker = Tracker(lambda _reason, _error: None, lambda: None)
     tracker.backend(m.STARTED, 0.0)
-    tracker.frontend(m.parse("COMMIT", name) + m.query("BEGIN"), 0.0)
-    tracker.backend(m.PARSED + m.queried("BEGIN", "T"), 0.0)
+    tracker.frontend(m.query("BEGIN") + m.parse("COMMIT", name) + m.SYNC, 0.0)
+    tracker.backend(m.queried("BEGIN", "T") + m.PARSED + m.ready("T"), 0.0)
     tracker.frontend(m.parse("SELEC", "b") + m.close(name) + m.parse("ROLLBACK", name) + m.SYNC, 0.0)
     tracker.backend(m.error() + m.ready("E"), 0.0)
     assert tracker.flow.rolled_back()[name.encode()] is not Exit.ROLLBACK
