@@ -38,6 +38,19 @@ BEGINNINGS: Final = (
     m.message("v", b"\0\3\0\2\0\0\0\1_pq_.x\0") + m.NOTICE + m.STARTED,
     m.message("R", b"\0\0\0\5salt") + m.error("28P01", "FATAL"),
 )
+# What is said around a rollback of ours: the answer to it, and then both sides while the client does not know yet.
+ROLLED_BACK: Final = (
+    m.PARSED + m.NOTICE + m.BOUND + m.complete("ROLLBACK") + m.CLOSED + m.parameter_status("DateStyle", "ISO"),
+    m.error("34000") + m.NOTIFICATION + m.ready("E") + m.NOTICE,
+)
+LATE: Final = (
+    (m.query("/* x */ COMMIT"), m.queried("ROLLBACK", "I")),
+    (m.query("SELECT 1") + m.query("END; SELECT 1"), m.error("25P02") + m.ready("E")),
+    (m.run("COMMIT AND CHAIN") + m.run("SELECT 1") + m.SYNC, m.PARSED + m.BOUND + m.NO_DATA + m.complete("ROLLBACK")),
+    (m.bind("b", "p") + m.execute("p") + m.run("BEGIN") + m.SYNC, m.BOUND + m.complete("ROLLBACK") + m.ran("BEGIN")),
+    (m.parse("ROLLBACK TO x", "c") + m.bind("c") + m.execute() + m.FLUSH, m.PARSED + m.BOUND + m.error("3B001")),
+    (m.bind("a") + m.execute() + m.close("a") + m.FLUSH + m.SYNC, m.BOUND + m.complete("ROLLBACK") + m.ready("I")),
+)
 SIDES: Final = {"client": True, "server": False}
 
 
@@ -82,7 +95,9 @@ def valid() -> Iterator[Case]:
 def seeds() -> list[Case]:
     """What cases are made from."""
     beginnings = [(Chunk(from_client=False, data=data),) for data in BEGINNINGS]
-    return [*valid(), *beginnings, *found().values()]
+    answer = tuple(Chunk(from_client=False, data=data) for data in ROLLED_BACK)
+    late = [(Chunk(from_client=True, data=asked), Chunk(from_client=False, data=data)) for asked, data in LATE]
+    return [*valid(), *beginnings, answer, *late, *found().values()]
 
 
 def size(case: Sequence[Chunk]) -> int:

@@ -5,7 +5,7 @@ import itertools
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from proxy.errors import PeerError
@@ -246,12 +246,3 @@ def pass_gate(data: bytes, cutting: Cutting, *, withhold_plus: bool) -> tuple[by
     gate = AuthenticationGate("hint", withhold_plus=withhold_plus)
     passed = b"".join(gate.feed(piece) for piece in cutting.pieces(data))
     return passed, (gate.open, gate.offered, gate.refused, gate.version)
-
-
-CHECKS: Final[dict[str, Callable[[Case], object]]] = {
-    "tracker": check_tracker,
-    "guard": check_guard,
-    "scanner": check_scanner,
-    "gate": check_gate,
-    "first_packets": check_first_packets,
-}

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.fuzz.case import CORPUS, PACKETS, Case, Chunk, seeds, write
-from tests.fuzz.checks import CHECKS, Seen
+from tests.fuzz.checks import Seen
 from tests.fuzz.mutate import mutate, mutate_packets
 from tests.fuzz.sockets import Relay, any_case
+from tests.fuzz.targets import CHECKS
 
 TRIES: Final = 2000  # to make a case smaller
 SELDOM: Final = 0.05
@@ -55,7 +56,7 @@ class Fuzz:
         """One case, for every check."""
         case = mutate(self._choose, self._seeds)
         self._keep(case, self._check("tracker", case))
-        for name in ("guard", "scanner", "gate"):
+        for name in ("guard", "scanner", "gate", "exit", "answer", "owed", "carried"):
             self._check(name, case)
         if self._choose.random() < SELDOM:  # it takes ten times as long
             self._check("sockets", any_case(self._choose, self._seeds))

@@ -11,13 +11,13 @@ import atheris
 
 with atheris.instrument_imports(include=["proxy.wire"]):
     from tests.fuzz.case import Case, Chunk, seeds
-    from tests.fuzz.checks import CHECKS
     from tests.fuzz.fuzz import save, smaller, wrong_with
+    from tests.fuzz.targets import CHECKS
 
 KEPT: Final = Path(__file__).parents[2] / ".tools" / "fuzz"
 LENGTH: Final = 2  # bytes of a chunk's length
 HEADER: Final = 1 + LENGTH
-NAMES: Final = ("tracker", "gate", "scanner", "first_packets")
+NAMES: Final = ("tracker", "gate", "scanner", "first_packets", "exit", "answer", "owed", "carried")
 
 
 def decode(data: bytes) -> Case:

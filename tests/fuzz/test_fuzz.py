@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fuzz.case import Case, found, read, seeds, valid, write
-from tests.fuzz.checks import CHECKS
 from tests.fuzz.fuzz import Fuzz
 from tests.fuzz.sockets import Relay
+from tests.fuzz.targets import CHECKS
 
 STEPS = 300
 

@@ -1,5 +1,6 @@
 """A client, what stands between a rollback of ours and its end, and a server: cut and interleaved as one likes."""
 
+import itertools
 import random
 from typing import Final, NamedTuple
 
@@ -136,7 +137,7 @@ def expected(client: bytes, prepared: dict[bytes, bytes]) -> tuple[bytes, bool]:
     oracle = Oracle(Asked(prepared), OWED, prepared)
     heard: list[bytes] = []
     try:
-        for message in cut(client):
+        for message in itertools.takewhile(lambda one: one[:1] != b"X", cut(client)):
             heard += oracle.hear(message)
     except Ends:
         return b"".join(heard), True

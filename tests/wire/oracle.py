@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from proxy.wire.exits import Exit
 from tests import messages as m
-from tests.wire.scan import slow_exit_of
+from tests.wire.scan import is_refused, slow_exit_of
 
 HEADER: Final = 5
 NAME_BYTES: Final = 63
@@ -54,23 +54,22 @@ class Names:
     def heard(self, message: bytes, *, done: bool) -> None:
         """Parse, Bind or Close was done, or was refused or discarded."""
         kind, body = message[:1], message[HEADER:]
+        first, _, rest = body.partition(b"\0")
+        second = rest.partition(b"\0")[0]
         if kind == b"C":
-            self._set(body.split(b"\0")[0], None, done=done)
+            self._set(first, None, done=done)
         elif kind == b"P":
-            name, text = body.split(b"\0")[:2]
-            self._set(b"S" + name, text, done=done)
+            self._set(b"S" + first, second, done=done)
         elif kind == b"B":
-            portal, statement = body.split(b"\0")[:2]
-            statement = b"S" + statement[:NAME_BYTES]
+            portal, statement = first, b"S" + second[:NAME_BYTES]
             self._set(b"P" + portal, self.texts.get(statement), done=done)
             if statement in self.doubtful:
                 self.doubtful.add(b"P" + portal[:NAME_BYTES])
 
     def _set(self, name: bytes, text: bytes | None, *, done: bool) -> None:
         name = name[: 1 + NAME_BYTES]
-        before = self.texts.get(name)
         if not done:
-            if before is not None and (text is None or slow_exit_of(text) is not slow_exit_of(before)):
+            if self._would_change(name, text):
                 self.doubtful.add(name)
             return
         if len(name) == 1:  # the one without a name is replaced each time
@@ -79,6 +78,12 @@ class Names:
             self.texts.pop(name, None)
         else:
             self.texts[name] = text
+
+    def _would_change(self, name: bytes, text: bytes | None) -> bool:
+        before = self.texts.get(name)
+        if before is None:
+            return name[:1] == b"S" and text is not None
+        return text is None or slow_exit_of(text) is not slow_exit_of(before)
 
     def forget_unnamed(self) -> None:
         """A Query was run."""
@@ -133,12 +138,17 @@ class Oracle:
         return answer
 
     def _simple(self, message: bytes) -> list[bytes]:
-        if self._skipping:
+        if self._turned or self.over:
             return []
         if self._series:
             raise Excluded("a Query in a series")
-        self._names.forget_unnamed()
-        way = slow_exit_of(message[HEADER:-1]) if message[:1] == b"Q" else Exit.NONE
+        text = b""
+        if message[:1] == b"Q":
+            self._names.forget_unnamed()
+            text = message[HEADER:].rstrip(b"\0")
+        if is_refused(text):
+            raise Excluded("a text that is refused as a whole")
+        way = slow_exit_of(text)
         answer = self._server.ask(ROLLBACK if way is Exit.COMMIT else message)
         if way is Exit.COMMIT:
             assert answer == [ROLLED_BACK, m.ready("I")]
