@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from proxy.relay import HIGH_WATER
 from proxy.wire.owed import Owed
 from tests import messages as m
-from tests.behaviour.support import cut, function_call
+from tests.behaviour.support import cut
 from tests.fuzz.checks import kept
 from tests.wire.conversation import OWED, Manner, carry, expected
+from tests.wire.late import said_late
 from tests.wire.oracle import Excluded
 
 TEXTS: Final = (
@@ -20,32 +21,8 @@ TEXTS: Final = (
     "rollback and chain", "ROLLBACK TO a", "COMMIT PREPARED 'x'", "", ";", "BEGIN", "COMMIT; SELECT 1",
 )  # fmt: skip
 NAMES: Final = ("", "a", "b", "x" * 63 + "y")
-PORTALS: Final = ("", "p", "q")
-ABORTED: Final = m.error("25P02")
 
-texts, names, portals = st.sampled_from(TEXTS), st.sampled_from(NAMES), st.sampled_from(PORTALS)
-kinds = st.sampled_from("SP")
-one_of_a_series = st.one_of(
-    st.builds(m.run, texts),
-    st.builds(lambda text, name: m.parse(text, name) + m.bind(name) + m.execute(), texts, names),
-    st.builds(lambda name, portal: m.bind(name, portal) + m.execute(portal), names, portals),
-    st.builds(m.parse, texts, names),
-    st.builds(m.bind, names, portals),
-    st.builds(m.execute, portals),
-    st.builds(m.describe, names | portals, kinds),
-    st.builds(m.close, names | portals, kinds),
-    st.just(m.FLUSH),
-    st.just(m.copy_data()),
-)
-series = st.lists(one_of_a_series, max_size=5).map(b"".join)
-requests = st.one_of(
-    st.builds(m.query, texts),
-    series.map(lambda data: data + m.SYNC),
-    series.map(lambda data: data + m.SYNC),
-    st.sampled_from([m.SYNC, m.FLUSH, m.copy_data(), m.COPY_DONE, m.copy_fail(), function_call(177, 1, 2)]),
-)
-endings = st.just(b"") | series | st.just(m.TERMINATE)
-conversations = st.tuples(st.lists(requests, max_size=8).map(b"".join), endings).map(b"".join)
+texts, names = st.sampled_from(TEXTS), st.sampled_from(NAMES)
 prepared_before = st.dictionaries(names.map(str.encode), texts.map(str.encode), max_size=3)
 manners = st.builds(
     Manner,
@@ -56,7 +33,7 @@ manners = st.builds(
 
 
 @settings(max_examples=300, deadline=None)
-@given(conversations, prepared_before, st.lists(manners, min_size=1, max_size=3))
+@given(said_late(TEXTS, NAMES), prepared_before, st.lists(manners, min_size=1, max_size=3))
 def test_a_conversation(client: bytes, prepared: dict[bytes, bytes], ways: list[Manner]) -> None:
     try:
         heard, ends = expected(client, prepared)

@@ -1,0 +1,77 @@
+"""Behind a rollback of ours a client gets what it would get in a failed transaction, but for what it is owed."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, event, given, note, reject, settings
+from hypothesis import strategies as st
+
+from tests import messages as m
+from tests.behaviour.support import cut
+from tests.differential.ground import Ground, faults
+from tests.differential.player import Manner
+from tests.differential.rolled import PREPARED, difference, play_failed, play_rolled_back
+from tests.differential.script import Script, Send
+from tests.differential.test_random import EXAMPLES, FEW, MINUTES
+from tests.rawclient import now
+from tests.wire.late import said_late
+from tests.wire.oracle import Excluded
+
+CORPUS: Final = {
+    file.stem: Script.read(file.read_text()) for file in Path(__file__).with_name("rolled_back").glob("*.script")
+}
+TEXTS: Final = (
+    "COMMIT", "END", " ; /* /* a */ */ commit work", "COMMIT AND CHAIN", "PREPARE TRANSACTION 'late'", "COMMIT; BEGIN",
+    "COMMIT; INSERT INTO truth VALUES (2)", "END AND NO CHAIN", "COMMIT PREPARED 'late'", "COMMIT nonsense",
+    "ROLLBACK", "abort", "ROLLBACK AND CHAIN", "ROLLBACK; INSERT INTO truth VALUES (3)", "ROLLBACK; BEGIN",
+    "ROLLBACK; BEGIN; INSERT INTO truth VALUES (4); COMMIT", "ROLLBACK TO x", "ROLLBACK; SELECT 1/0", "-- nothing",
+    "SELECT 1", "SELECT a FROM truth", "INSERT INTO truth VALUES (5)", "BEGIN", "SAVEPOINT x", "RELEASE x", "", ";",
+    "SELEC", "SELECT 1/0", "SELECT 1; COMMIT", "COPY truth TO STDOUT", "DEALLOCATE c", "DISCARD ALL", "FETCH h",
+    "PREPARE x AS SELECT 1", "DEALLOCATE ALL", "DECLARE h CURSOR WITH HOLD FOR SELECT 1", "DO $$BEGIN COMMIT; END$$",
+)  # fmt: skip
+NAMES: Final = ("a", *(name.decode() for name in PREPARED))
+MANNERS: Final = (Manner(), Manner(7, 1), Manner(waits=False), Manner(1, 2, waits=False))
+
+manners = st.builds(
+    Manner, largest=st.sampled_from((0, 0, 1, 7, 40)), seed=st.integers(0, 99), waits=st.booleans()
+)  # `waits`: the rollback is over when the client goes on; else it goes on at once
+
+
+def as_script(data: bytes) -> str:
+    return str(Script(tuple(map(Send, cut(data)))))
+
+
+@pytest.mark.parametrize("name", sorted(CORPUS))
+def test_a_script_of_the_corpus(ground: Ground, name: str) -> None:
+    data = b"".join(step.data for step in CORPUS[name].steps if isinstance(step, Send))
+    expected = play_failed(ground, data)
+    for manner in MANNERS:
+        assert difference(expected, play_rolled_back(ground, data, manner, expected)) is None, manner
+    assert faults(ground.proxy) == []
+
+
+def play_one(ground: Ground, late: bytes, manner: Manner) -> None:
+    data = late + m.SYNC
+    note(f"# {manner}\n{as_script(data)}")
+    try:
+        expected = play_failed(ground, data)
+    except Excluded as why:
+        event(f"excluded: {why}")
+        reject()
+    event("ended" if expected.fatal else "compared")
+    found = difference(expected, play_rolled_back(ground, data, manner, expected))
+    assert found is None
+    assert faults(ground.proxy) == []
+
+
+@pytest.mark.timeout(0 if MINUTES else 600)  # to make a failing script small takes its time
+def test_random_scripts(ground: Ground) -> None:
+    examples = EXAMPLES if ground.is_first or MINUTES else FEW
+    run = settings(
+        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES
+    )(given(late=said_late(TEXTS, NAMES), manner=manners)(play_one))
+    end = now() + MINUTES * 60
+    run(ground)
+    while now() < end:
+        run(ground)
