@@ -112,11 +112,16 @@ def play_failed(ground: Ground, script: bytes) -> Played:
 
 
 def play_rolled_back(ground: Ground, script: bytes, manner: Manner, expected: Played) -> Played:
-    """Play it through the proxy, which has rolled the transaction back, or is about to."""
+    """Play it through the proxy, which has rolled the transaction back.
+
+    Or is about to, if the manner does not wait: the first piece comes before the server has answered.
+    """
+    choose = random.Random(manner.seed)  # noqa: S311 - sizes of pieces are no secret
     with begun(ground, through=True) as wire:
-        roll_back(ground, wire, settled=manner.waits)
+        early = 0 if manner.waits else choose.randint(1, manner.largest or len(script))
         begin = wire.position
-        for _ in wire.send_in_pieces(script, manner, random.Random(manner.seed)):  # noqa: S311 - sizes of pieces
+        roll_back(ground, wire, script[:early])
+        for _ in wire.send_in_pieces(script[early:], manner, choose):
             pass
         for _ in range(len(expected.messages) + expected.fatal):
             wire.receive()
@@ -128,14 +133,21 @@ def play_rolled_back(ground: Ground, script: bytes, manner: Manner, expected: Pl
     return Played(messages[:-1] if fatal else messages, fatal, ground.left(0))
 
 
-def roll_back(ground: Ground, wire: Wire, *, settled: bool) -> None:
-    """Have the transaction rolled back, and wait for it or not."""
+def roll_back(ground: Ground, wire: Wire, early: bytes) -> None:
+    """Have the transaction rolled back; either wait for it, or say this before the server can have answered."""
     proxy = ground.proxy
     proxy.recorder.events.clear()
     (key,) = (one for one in cut(bytes(wire.stream)) if one[:1] == b"K")
     session = proxy.session_of(int.from_bytes(key[5:9], "big"))
-    until(lambda: proxy.ask(lambda: session.guard.enforcer.roll_back("test")) == "", what="it is not safe")
-    if settled:
+
+    def begin() -> bool:
+        begun = session.guard.enforcer.roll_back("test") == ""
+        if begun and early:
+            session.client.data_received(early)
+        return begun
+
+    until(lambda: proxy.ask(begin), what="it is not safe")
+    if not early:
         proxy.recorder.wait(LeakRolledBack)
 
 
