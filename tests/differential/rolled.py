@@ -41,6 +41,10 @@ LAST: Final[dict[int, str]] = {
 EXTENDED: Final = b"PBDEC"
 
 
+class Gone(Excluded):
+    """The server has crashed, which is its own fault."""
+
+
 class Played(NamedTuple):
     """What a client has got, and what it has left in the database.
 
@@ -67,7 +71,8 @@ class Asked:
         answer: list[bytes] = []
         while last is not None and (not answer or chr(answer[-1][0]) not in last):
             one = self._wire.receive()
-            assert one is not None, f"the server has gone behind {message!r}"
+            if one is None:
+                raise Gone("a script that ends the server")
             if one.kind == "G":
                 raise Excluded("a COPY FROM STDIN that begins")
             answer.append(m.message(one.kind, one.body))
