@@ -123,7 +123,8 @@ def play_rolled_back(ground: Ground, script: bytes, manner: Manner, expected: Pl
     """
     choose = random.Random(manner.seed)  # noqa: S311 - sizes of pieces are no secret
     with begun(ground, through=True) as wire:
-        early = 0 if manner.waits else choose.randint(1, manner.largest or len(script))
+        piece = choose.randint(1, manner.largest) if manner.largest else len(script)
+        early = 0 if manner.waits else piece
         begin = wire.position
         roll_back(ground, wire, script[:early])
         for _ in wire.send_in_pieces(script[early:], manner, choose):
