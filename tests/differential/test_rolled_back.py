@@ -72,7 +72,7 @@ def test_what_is_said_meanwhile_is_not_known_before_it_is_said(ground: Ground, l
 @pytest.mark.xfail(strict=True, reason="half a message is kept, and the end of the stream behind it")
 def test_half_a_message_and_the_end_of_the_stream(ground: Ground) -> None:
     if not ground.can_half_close:
-        pytest.xfail("this client cannot half-close TLS")
+        pytest.skip("this client cannot half-close TLS")
     with begun(ground, through=True) as wire:
         roll_back(ground, wire, b"")
         wire.send(m.query("SELECT 1")[:7])
