@@ -83,14 +83,16 @@ def test_half_a_message_and_the_end_of_the_stream(ground: Ground) -> None:
 
 
 def is_renamed(data: bytes) -> bool:
-    """Whether a statement is bound before something else is asked for under its name, which is the case above."""
-    bound: set[bytes] = set()
+    """Whether something else is asked for under a name that is known, or has been bound, which is the case above."""
+    known = set(PREPARED) - {b""}
     for message in cut(data):
         kind, words = message[:1], message[5:].split(b"\0")
-        if kind == b"B":
-            bound.add(words[1])
-        elif (kind == b"P" and words[0] in bound) or (kind == b"C" and words[0][1:] in bound):
+        if (kind == b"P" and words[0] in known) or (kind == b"C" and words[0][1:] in known):
             return True
+        if kind == b"B":
+            known.add(words[1])
+        elif kind == b"P" and words[0]:
+            known.add(words[0])
     return False
 
 
