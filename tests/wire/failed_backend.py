@@ -87,7 +87,6 @@ class FailedBackend:
 
     def _query(self, body: bytes) -> bytes:
         self._prepared.pop(b"", None)
-        self._portals.pop(b"", None)
         text, end, rest = body.partition(b"\0")
         return self._run(text) if end and not rest else GARBAGE
 

@@ -86,9 +86,8 @@ class Names:
         return text is None or slow_exit_of(text) is not slow_exit_of(before)
 
     def forget_unnamed(self) -> None:
-        """A Query was run."""
+        """A Query was asked for; the portal without a name stays when it fails."""
         self.texts.pop(b"S", None)
-        self.texts.pop(b"P", None)
 
 
 class Oracle:
