@@ -86,9 +86,14 @@ class Rollback:
 
     def finish_server(self) -> None:
         """End our stream to the server behind what the client has said."""
-        if self._kept or (self._owing is not None and self._owing.held):
-            self._finishing = True
-        else:
+        self._finishing = True
+        self._finish_if_all_is_said()
+
+    def _finish_if_all_is_said(self) -> None:
+        owing = self._owing
+        if self._finishing and not (self._kept if owing is None else owing.waits):
+            self._finishing = False
+            self._server.write(b"" if owing is None else owing.rest())
             self._server.finish()
 
     # Until the server has answered.
@@ -161,9 +166,7 @@ class Rollback:
         elif owing.over:
             self._server.write(owing.released())
             self._open(self._requested, self._responded)
-        if self._finishing and not owing.held:
-            self._finishing = False
-            self._server.finish()
+        self._finish_if_all_is_said()
 
     def _open(self, *gate: Callable[[bytes], None]) -> None:
         for leg, ours in zip((self._client, self._server), gate, strict=True):

@@ -39,10 +39,9 @@ def exit_of(text: bytes, *, cut: bool = False) -> Exit:
         text: a query's text, raw.
         cut: its end is missing.
     """
-    if cut and text[-1:] in {b"/", b"-"}:  # perhaps the first half of a comment's beginning
-        text = text[:-1]
+    end = len(text) - text.endswith((b"/", b"-"))  # perhaps the first half of what begins a comment
     word, at = _next_word(text, 0)
-    if cut and at >= len(text):
+    if cut and at >= end:
         return Exit.UNKNOWN
     way = _first_words.get(word, Exit.NONE)
     if way is Exit.NONE:
@@ -50,7 +49,7 @@ def exit_of(text: bytes, *, cut: bool = False) -> Exit:
     second, at = _next_word(text, at)
     if word in {b"ROLLBACK", b"ABORT"} and second in {b"WORK", b"TRANSACTION"}:
         second, at = _next_word(text, at)
-    if cut and at >= len(text):
+    if cut and at >= end:
         return Exit.UNKNOWN
     if word == b"PREPARE":
         return way if second == b"TRANSACTION" else Exit.NONE

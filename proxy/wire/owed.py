@@ -39,6 +39,15 @@ class Owed:
         return self._block.doubt
 
     @property
+    def waits(self) -> bool:
+        """Whether something that the client has said is for later: not only half a message that nothing follows."""
+        return self._block.waiting and self._requests.held > 0
+
+    def rest(self) -> bytes:
+        """What is held, whatever it is."""
+        return self._requests.rest()
+
+    @property
     def held(self) -> int:
         """How many bytes of the client's wait to be sent."""
         return self._requests.held

@@ -62,14 +62,12 @@ RENAMED: Final = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason="names are known as they are behind all that was said, not before it")
 @pytest.mark.parametrize("late", RENAMED.values(), ids=RENAMED)
 def test_what_is_said_meanwhile_is_not_known_before_it_is_said(ground: Ground, late: bytes) -> None:
     expected = play_failed(ground, late)
     assert difference(expected, play_rolled_back(ground, late, Manner(waits=False), expected)) is None
 
 
-@pytest.mark.xfail(strict=True, reason="half a message is kept, and the end of the stream behind it")
 def test_half_a_message_and_the_end_of_the_stream(ground: Ground) -> None:
     if not ground.can_half_close:
         pytest.skip("this client cannot half-close TLS")

@@ -13,6 +13,7 @@ from tests.life.support import FakeServer, PlainClient, read_startup
 from tests.rawclient import Message, fields
 from tests.rollback.support import LIMITS, OWED, kinds
 
+CANCEL = m.cancel_request(0, b"")[4:8]
 STARTED = m.AUTHENTICATED + m.parameter_status("server_version", "18.4") + m.key_data() + m.ready("I")
 DONE = m.PARSED + m.BOUND + m.complete("ROLLBACK") + m.CLOSED
 RIGHT = DONE + m.error("34000") + m.ready("E")
@@ -47,13 +48,14 @@ def answering(first: bytes, then: bytes = b"", cut: int = 0) -> Callable[[socket
     """A server that begins a transaction, and answers the rollback, and the next request, with these bytes."""
 
     def talk(connection: socket.socket) -> None:
-        read_startup(connection)
+        if read_startup(connection)[:4] == CANCEL:
+            return
         connection.sendall(STARTED)
         connection.recv(65_536)
         connection.sendall(m.queried("BEGIN", "T"))
         asked = b""
-        while not asked.endswith(m.SYNC):
-            asked += connection.recv(65_536)
+        while not asked.endswith(m.SYNC) and (data := connection.recv(65_536)):
+            asked += data
         assert b"ROLLBACK AND CHAIN /* pgleash, leak " in asked
         step = cut or len(first)
         for at in range(0, len(first), step):

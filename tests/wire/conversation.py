@@ -5,7 +5,7 @@ import random
 from typing import Final, NamedTuple
 
 from proxy.relay import HIGH_WATER
-from proxy.wire.exits import exit_of
+from proxy.wire.exits import Exit, exit_of
 from proxy.wire.owed import Owed
 from tests import messages as m
 from tests.behaviour.support import cut
@@ -75,7 +75,7 @@ class Carrier:
         self._server = FailedBackend(prepared)
         self._client_says, self._server_says = Line(manner, self._choose), Line(manner, self._choose)
         self._client_says.waiting = client
-        self._owed = Owed(OWED, {name: exit_of(text) for name, text in prepared.items()})
+        self._owed = Owed(OWED, {name for name, text in prepared.items() if exit_of(text) is Exit.ROLLBACK})
         self._to_server: list[bytes] = []
         self._to_client: list[bytes] = []
         self._open = False

@@ -16,9 +16,6 @@ EXTENDED: Final = b"PBDEC"
 SIMPLE: Final = b"QF"
 ROLLED_BACK: Final = m.complete("ROLLBACK")
 ROLLBACK: Final = m.query("ROLLBACK")
-# Whether pgleash believes what the server has discarded: then a commit under such a name is passed on as a rollback
-# (test_owed.py has it as a case that fails), and is left out here.
-DISCARDED_IS_BELIEVED: Final = True
 
 
 class Excluded(Exception):  # noqa: N818 - nothing is wrong
@@ -173,7 +170,7 @@ class Oracle:
     def _exit(self, portal: bytes) -> bytes:
         """What stands for the tag of an Execute that has ended the block."""
         way, doubtful = slow_exit_of(self._names.texts[portal]), portal in self._names.doubtful
-        if doubtful and (way is Exit.ROLLBACK or DISCARDED_IS_BELIEVED):
+        if doubtful and way is Exit.ROLLBACK:
             raise Excluded("a name that nobody can be sure of")
         if way is Exit.ROLLBACK:
             self.over = True

@@ -1,4 +1,4 @@
-"""How prepared statements would end a block: what is remembered when texts are forgotten, and what is not believed."""
+"""Which prepared statements roll back for certain: what is remembered of forgotten texts, and what is not believed."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from proxy.wire.exits import Exit
-from proxy.wire.statements import MAX_ROLLBACKS, NAME_BYTES, PREPARED_BYTES, STATEMENT_BYTES, Statements
+from proxy.wire.statements import MAX_FORGOTTEN, NAME_BYTES, PREPARED_BYTES, STATEMENT_BYTES, Statements
 from proxy.wire.tracker import Tracker
 from tests import messages as m
 from tests.fuzz.checks import kept
@@ -51,18 +51,22 @@ def crowd_out(statements: Statements, names: Iterable[str] = (), text: str = "SE
 
 
 @pytest.mark.parametrize("text", TEXTS)
-@pytest.mark.parametrize("name", ["", "a", "x" * NAME_BYTES])
+@pytest.mark.parametrize("name", ["a", "x" * NAME_BYTES])
 def test_a_statement_is_what_its_text_is(name: str, text: str) -> None:
-    assert prepared((name, text)).exits() == {name.encode(): slow_exit_of(text.encode())}
+    certain = slow_exit_of(text.encode()) is Exit.ROLLBACK
+    assert prepared((name, text)).rollbacks() == ({name.encode()} if certain else set())
+
+
+def test_the_statement_without_a_name_is_never_certain() -> None:
+    assert prepared(("", "ROLLBACK")).rollbacks() == set()
 
 
 def test_a_name_that_nobody_has_prepared_is_not_in_it() -> None:
-    assert Statements().exits() == {}
+    assert Statements().rollbacks() == set()
 
 
-@pytest.mark.parametrize("text", ["COMMIT", "ROLLBACK", "SELECT 1"])
-def test_a_text_whose_beginning_is_all_comment_is_not_certain(text: str) -> None:
-    assert prepared(("a", LONG + text)).exits()[b"a"] is Exit.UNKNOWN
+def test_a_text_whose_beginning_is_all_comment_is_not_certain() -> None:
+    assert prepared(("a", LONG + "ROLLBACK")).rollbacks() == set()
 
 
 # Names.
@@ -70,56 +74,60 @@ def test_a_text_whose_beginning_is_all_comment_is_not_certain(text: str) -> None
 
 @pytest.mark.parametrize("behind", ["", "y", "z" * 500])
 def test_as_many_bytes_of_a_name_count_as_the_server_tells_apart(behind: str) -> None:
-    statements = prepared(("x" * NAME_BYTES + behind, "COMMIT"))
-    assert statements.exits() == {b"x" * NAME_BYTES: Exit.COMMIT}
-    parse(statements, "x" * NAME_BYTES, "ROLLBACK")  # the server refuses it
-    assert statements.exits() == {b"x" * NAME_BYTES: Exit.UNKNOWN}
-    close(statements, "x" * NAME_BYTES + "w")
-    assert statements.exits() == {}
+    statements = prepared(("x" * NAME_BYTES + behind, "ROLLBACK"))
+    assert statements.rollbacks() == {b"x" * NAME_BYTES}
+    parse(statements, "x" * NAME_BYTES, "COMMIT")  # the server refuses it
+    assert statements.rollbacks() == set()
 
 
 def test_a_name_is_cut_by_bytes_and_not_by_characters() -> None:
     name = "ä" * NAME_BYTES
-    assert list(prepared((name, "COMMIT")).exits()) == [name.encode()[:NAME_BYTES]]
+    assert prepared((name, "ROLLBACK")).rollbacks() == {name.encode()[:NAME_BYTES]}
 
 
 def test_the_last_byte_of_a_name_counts() -> None:
     first, second = "x" * (NAME_BYTES - 1) + "a", "x" * (NAME_BYTES - 1) + "b"
-    statements = prepared((first, "COMMIT"), (second, "ROLLBACK"))
-    assert statements.exits() == {first.encode(): Exit.COMMIT, second.encode(): Exit.ROLLBACK}
+    assert prepared((first, "COMMIT"), (second, "ROLLBACK")).rollbacks() == {second.encode()}
 
 
-# Doubtful names.
+# Names that once stood for a commit: the server may have refused, or read over, whatever came later.
 
 
-def test_a_name_that_was_given_two_texts_is_not_certain() -> None:
-    statements = prepared(("a", "COMMIT"), ("a", "ROLLBACK"), ("b", "COMMIT"))
-    assert statements.exits() == {b"a": Exit.UNKNOWN, b"b": Exit.COMMIT}
-    parse(statements, "a", "ROLLBACK")  # the server has kept the first text, so this does not make it certain again
-    assert statements.exits()[b"a"] is Exit.UNKNOWN
-
-
-def test_the_same_text_again_is_no_doubt() -> None:
-    assert prepared(("a", "ROLLBACK"), ("a", "ROLLBACK")).exits() == {b"a": Exit.ROLLBACK}
-
-
-def test_the_statement_without_a_name_may_be_another_one_each_time() -> None:
-    assert prepared(("", "COMMIT"), ("", "ROLLBACK")).exits() == {b"": Exit.ROLLBACK}
-
-
-def test_a_closed_name_is_free_again() -> None:
-    statements = prepared(("a", "COMMIT"), ("a", "ROLLBACK"))
-    close(statements, "a")
-    assert statements.exits() == {}
+@pytest.mark.parametrize("between", ["", "close", "forgotten"])
+def test_a_name_that_stood_for_a_commit_is_not_certain(between: str) -> None:
+    statements = prepared(("a", "COMMIT"), ("b", "ROLLBACK"))
+    if between == "close":
+        close(statements, "a")
+    elif between == "forgotten":
+        crowd_out(statements)
     parse(statements, "a", "ROLLBACK")
-    assert statements.exits() == {b"a": Exit.ROLLBACK}
+    assert statements.rollbacks() == {b"b"}
+    crowd_out(statements)
+    assert statements.rollbacks() == {b"b"}
+
+
+def test_a_name_whose_commit_begins_with_a_long_comment_is_not_certain() -> None:
+    assert prepared(("a", LONG + "COMMIT"), ("a", "ROLLBACK")).rollbacks() == set()
+
+
+@pytest.mark.parametrize("other", ["ROLLBACK", "SELECT 1", "ABORT"])
+def test_what_can_only_fail_is_no_doubt(other: str) -> None:
+    assert prepared(("a", other), ("a", "ROLLBACK")).rollbacks() == {b"a"}
 
 
 def test_to_close_a_portal_of_the_same_name_means_nothing() -> None:
-    statements = prepared(("a", "COMMIT"))
+    statements = prepared(("a", "ROLLBACK"))
     close(statements, "a", "P")
     close(statements, "b")
-    assert statements.exits() == {b"a": Exit.COMMIT}
+    assert statements.rollbacks() == {b"a"}
+
+
+def test_beyond_so_many_commits_nothing_is_certain() -> None:
+    statements = prepared(("a", "ROLLBACK"))
+    for number in range(MAX_FORGOTTEN + 1):
+        parse(statements, f"{number}", "COMMIT")
+        close(statements, f"{number}")
+    assert statements.rollbacks() == set()
 
 
 # What was forgotten.
@@ -128,62 +136,39 @@ def test_to_close_a_portal_of_the_same_name_means_nothing() -> None:
 def test_of_what_was_forgotten_rollbacks_are_remembered() -> None:
     statements = prepared(*((text, text) for text in TEXTS))
     crowd_out(statements)
-    rollbacks = {text.encode() for text in TEXTS if slow_exit_of(text.encode()) is Exit.ROLLBACK}
-    exits = statements.exits()
-    assert {name for name in exits if not name.startswith(b"filler")} == rollbacks
-    assert {exits[name] for name in rollbacks} == {Exit.ROLLBACK}
-
-
-def test_a_rollback_that_was_forgotten_can_be_closed() -> None:
-    statements = Statements()
-    crowd_out(statements, ["a"], "ROLLBACK")
-    close(statements, "a")
-    assert b"a" not in statements.exits()
-
-
-def test_a_doubtful_name_that_was_forgotten_is_unknown() -> None:
-    statements = prepared(("a", "ROLLBACK"), ("a", "COMMIT"), ("b", "COMMIT"), ("b", "ROLLBACK"))
-    crowd_out(statements)
-    assert not {b"a", b"b"} & set(statements.exits())
+    assert statements.rollbacks() == {
+        text.encode() for text in TEXTS if text and slow_exit_of(text.encode()) is Exit.ROLLBACK
+    }
 
 
 def test_a_text_that_was_cut_is_not_remembered_as_a_rollback() -> None:
     statements = Statements()
     crowd_out(statements, ["a"], LONG + "ROLLBACK")
-    assert b"a" not in statements.exits()
+    assert statements.rollbacks() == set()
 
 
 def test_as_many_rollbacks_are_remembered_as_there_is_room_for() -> None:
     statements = Statements()
-    crowd_out(statements, (f"s{number}" for number in range(2 * MAX_ROLLBACKS)), "ROLLBACK")
-    remembered = {name for name, way in statements.exits().items() if way is Exit.ROLLBACK}
-    assert remembered == {f"s{number}".encode() for number in range(MAX_ROLLBACKS)}
+    crowd_out(statements, (f"s{number}" for number in range(2 * MAX_FORGOTTEN)), "ROLLBACK")
+    assert statements.rollbacks() == {f"s{number}".encode() for number in range(MAX_FORGOTTEN)}
 
 
 def test_what_is_remembered_is_bounded() -> None:
     statements = Statements()
     for number in range(20_000):
         parse(statements, f"{number:>100}", "ROLLBACK" if number % 2 else "COMMIT")
-    assert kept(statements) < 3 * PREPARED_BYTES + 400 * MAX_ROLLBACKS
+    assert kept(statements) < 3 * PREPARED_BYTES + 400 * MAX_FORGOTTEN
 
 
-@pytest.mark.xfail(strict=True, reason="a name stays a rollback after another text was prepared under it")
 def test_a_forgotten_rollback_that_became_a_commit_is_none() -> None:
     statements = Statements()
     crowd_out(statements, ["a"], "ROLLBACK")  # then DEALLOCATE ALL, which nobody reads
-    crowd_out(statements, ["a"], "COMMIT")
-    assert statements.exits().get(b"a") is not Exit.ROLLBACK
+    parse(statements, "a", "COMMIT")
+    assert statements.rollbacks() == set()
+    crowd_out(statements)
+    assert statements.rollbacks() == set()
 
 
-@pytest.mark.xfail(strict=True, reason="that a name is in use is forgotten with its text")
-def test_a_forgotten_commit_does_not_become_a_rollback() -> None:
-    statements = Statements()
-    crowd_out(statements, ["a"], "COMMIT")
-    parse(statements, "a", "ROLLBACK")  # the server refuses it: 42P05
-    assert statements.exits()[b"a"] is not Exit.ROLLBACK
-
-
-@pytest.mark.xfail(strict=True, reason="a Close is believed, though the server has discarded it behind an error")
 @pytest.mark.parametrize("name", ["a", ""])
 def test_what_the_server_has_discarded_is_not_believed(name: str) -> None:
     tracker = Tracker(lambda _reason, _error: None, lambda: None)
@@ -192,4 +177,4 @@ def test_what_the_server_has_discarded_is_not_believed(name: str) -> None:
     tracker.backend(m.queried("BEGIN", "T") + m.PARSED + m.ready("T"), 0.0)
     tracker.frontend(m.parse("SELEC", "b") + m.close(name) + m.parse("ROLLBACK", name) + m.SYNC, 0.0)
     tracker.backend(m.error() + m.ready("E"), 0.0)
-    assert tracker.flow.rolled_back()[name.encode()] is not Exit.ROLLBACK
+    assert tracker.flow.rollbacks() == set()
