@@ -111,12 +111,14 @@ def test_a_wrong_file_changes_nothing_and_says_why(config: Config, program: Prog
         assert connection.execute("SELECT 1").fetchone() == (1,)
     program.wait("session.closed")  # at level debug, as before
     config.swap(START.replace("1h", "2h"))
+    program.tell(signal.SIGHUP)
     assert program.wait("config.reloaded")["config.changed"] == ["flag_after"]
 
 
 def test_a_password_that_was_written_by_mistake_is_not_told(config: Config, program: Program) -> None:
     program.wait("proxy.started")
     config.write("upstream: postgres://app:hunter2@db/shop\n")
+    program.tell(signal.SIGHUP)
     rejected = program.wait("config.rejected")["error.message"]
     assert rejected.startswith("upstream: what looks like a URL with a user and a password is not an address; write")
     assert "hunter2" not in str(program.records)
@@ -125,6 +127,7 @@ def test_a_password_that_was_written_by_mistake_is_not_told(config: Config, prog
 def test_a_reload_does_not_put_off_the_report(config: Config, program: Program, leaking: psycopg.Connection) -> None:
     assert leaking.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
     config.swap("flag_after: 100ms\nreport_every: 1s\n")
+    program.tell(signal.SIGHUP)
     program.wait("config.reloaded")
     for count in range(2, 30):
         program.tell(signal.SIGHUP)

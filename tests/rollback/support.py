@@ -10,7 +10,7 @@ from tests import messages as m
 from tests.harness import Proxy
 from tests.rawclient import Message, RawClient, fields
 
-LIMITS = {"flag_after": "50ms", "rollback_after": "150ms", "actions_per_minute": "1000"}
+LIMITS = {"flag_after": "20ms", "rollback_after": "60ms", "actions_per_minute": "1000"}
 OWED = "25P03"
 ABORTED = "25P02"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from proxy import rollback
 from proxy.demo.postgres import Postgres
 from proxy.report.events import LeakRolledBack, LeakTerminated
 from tests import messages as m
@@ -92,7 +93,10 @@ def test_a_client_that_leaves_has_been_rolled_back(
     assert (account.open, account.rolled_back, account.abandoned) == (0, 1, 0)
 
 
-def test_a_server_that_does_not_answer_is_given_up(proxy: Proxy, client: RawClient, postgres: Postgres) -> None:
+def test_a_server_that_does_not_answer_is_given_up(
+    proxy: Proxy, client: RawClient, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollback, "ANSWER_WITHIN", 0.5)
     with under_way(proxy, client):
         client.send(COMMIT)
         (last,) = client.everything()

@@ -20,9 +20,9 @@ def test_it_is_gone_and_the_client_is_told(proxy: Proxy, client: RawClient, post
     answer = client.query("INSERT INTO rolled VALUES (2)")
     error = fields(answer[0])
     assert (error["S"], error["V"], error["C"], status(answer)) == ("ERROR", "ERROR", OWED, "E")
-    assert error["M"] == "transaction rolled back by pgleash after 0.2 s idle in transaction"
+    assert error["M"] == "transaction rolled back by pgleash after 0.1 s idle in transaction"
     assert event.leak.id in error["H"]
-    assert "the limit is 150ms" in error["D"]
+    assert "the limit is 60ms" in error["D"]
     again = client.query("SELECT 1")
     assert (states(again), status(again)) == ([ABORTED], "E")
     assert kinds(client.query("ROLLBACK")) == "CZ"
@@ -34,7 +34,7 @@ def test_it_is_gone_and_the_client_is_told(proxy: Proxy, client: RawClient, post
 def test_the_log_says_so_once(proxy: Proxy, client: RawClient) -> None:
     event = leak(client, proxy, "INSERT INTO rolled VALUES (1)")
     assert event.flagged
-    assert event.leak.limit_s == 0.15
+    assert event.leak.limit_s == 0.06
     assert event.leak.transaction.opener == "INSERT INTO rolled VALUES (?)"
     assert event.summary.startswith("rolled back the transaction of shop (")
     assert proxy.recorder.of(LeakFlagged)[0].leak.id == event.leak.id

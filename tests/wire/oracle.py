@@ -41,12 +41,20 @@ class Names:
 
     Attributes:
         texts: of statements and portals, by `S` or `P` and name.
-        doubtful: those for which something else was asked for, and refused or discarded.
+        doubtful: those for which something was asked for in a round that has failed: pgleash does not go into what of
+            it was done before the error.
     """
 
     def __init__(self, prepared: dict[bytes, bytes]) -> None:
         self.texts = {b"S" + name[:NAME_BYTES]: text for name, text in prepared.items()}
         self.doubtful: set[bytes] = set()
+        self._heard_of: set[bytes] = set()  # in this round
+
+    def end_round(self, *, failed: bool) -> None:
+        """Sync was answered."""
+        if failed:
+            self.doubtful |= self._heard_of
+        self._heard_of.clear()
 
     def heard(self, message: bytes, *, done: bool) -> None:
         """Parse, Bind or Close was done, or was refused or discarded."""
@@ -65,6 +73,7 @@ class Names:
 
     def _set(self, name: bytes, text: bytes | None, *, done: bool) -> None:
         name = name[: 1 + NAME_BYTES]
+        self._heard_of.add(name)
         if not done:
             if self._would_change(name, text):
                 self.doubtful.add(name)
@@ -184,6 +193,7 @@ class Oracle:
             if answer != [m.ready("I")]:
                 raise Ends
             self.over = True
+        self._names.end_round(failed=self._skipping)
         self._series = self._skipping = self._turned = False
         return answer
 
