@@ -59,9 +59,14 @@ def copy_in_a_series(client: PlainClient) -> str:
 
 
 def in_a_pipeline(client: PlainClient) -> str:
-    """Some of it is answered, some of it runs, and some of it never will."""
-    client.send(m.run("SELECT 1") + m.SYNC + m.run("BEGIN") + m.run(SLOW) + m.run("SELECT 2") + m.SYNC)
-    client.send(m.query("SELECT 3") + m.run("SELECT 4") + m.SYNC)
+    """Some of it is answered, some of it runs, and some of it never will.
+
+    All of it at once: what a backend has not read when it ends makes its close a reset, directly and through us.
+    """
+    client.send(
+        m.run("SELECT 1") + m.SYNC + m.run("BEGIN") + m.run(SLOW) + m.run("SELECT 2") + m.SYNC
+        + m.query("SELECT 3") + m.run("SELECT 4") + m.SYNC
+    )  # fmt: skip
     return "PgSleep"
 
 
