@@ -53,7 +53,7 @@ class Leg(asyncio.Protocol):
         self._stuffed = stuffed
         self._took = took
         self.forward: Callable[[bytes], None] = nowhere
-        self.observe: Callable[[bytes, float], None] = _nobody
+        self.observe: Callable[[bytes, float], None] = nobody
         self.other = self
         self.transport: asyncio.Transport | None = None
         self.received = 0
@@ -146,5 +146,5 @@ class Leg(asyncio.Protocol):
             self.transport.abort()
 
 
-def _nobody(_data: bytes, _now: float) -> None:
+def nobody(_data: bytes, _now: float) -> None:
     """Looks at nothing."""

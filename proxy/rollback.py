@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from proxy.relay import HIGH_WATER, Leg
+from proxy.relay import HIGH_WATER, Leg, nobody
 from proxy.wire.owed import Owed
 from proxy.wire.rollback import Answer, flight
 from proxy.wire.scanner import cut
@@ -21,10 +21,6 @@ from proxy.wire.tracker import Tracker
 ANSWER_WITHIN: Final = 5.0
 
 Observer = Callable[[bytes, float], None]
-
-
-def _nobody(_data: bytes, _now: float) -> None:
-    """Is shown what it will be shown by somebody else."""
 
 
 class Rollback:
@@ -74,7 +70,7 @@ class Rollback:
         """Ask the server."""
         self._client.forward = self._keep
         self._server.forward = self._answered
-        self._server.observe = _nobody
+        self._server.observe = nobody  # what the client gets is shown instead
         self._server.write(flight(leak_id))
         self._timer = self._loop.call_later(ANSWER_WITHIN, lambda: self._fail("the server did not answer"))
 

@@ -98,15 +98,7 @@ class Enforcer:
     """
 
     __slots__ = (
-        "_bars",
-        "_describer",
-        "_guard",
-        "_reporter",
-        "_session",
-        "_terms",
-        "_told",
-        "_tracker",
-        "leak",
+        "_bars", "_describer", "_guard", "_reporter", "_session", "_terms", "_told", "_tracker", "leak",
     )  # fmt: skip
 
     def __init__(
@@ -183,7 +175,7 @@ class Enforcer:
 
     def act(self, action: Action, cause: Cause, now: float) -> bool:
         """Carry out what is due; false if something stands in the way."""
-        bar = self._bar(action, cause, now)
+        bar = self._allow(action, cause, now)
         if bar is not None:
             self._spare(action, cause, bar, now)
         elif action is Action.ROLL_BACK:
@@ -192,7 +184,8 @@ class Enforcer:
             self._terminate(cause, now)
         return bar is None
 
-    def _bar(self, action: Action, cause: Cause, now: float) -> Bar | None:
+    def _allow(self, action: Action, cause: Cause, now: float) -> Bar | None:
+        """Take an action from the budget, or say what stands in its way."""
         terms = self._terms
         if action is Action.ROLL_BACK and (problem := self._unsafe(cause.hold)):
             return Bar("unsafe", problem, since=cause.hold.since if cause.hold else None, until=now + TRY_AGAIN)
@@ -274,6 +267,8 @@ class Enforcer:
         """Roll the transaction back for somebody; returns why that is not possible, or ""."""
         now = self._guard.time()
         hold = self._guard.holding.now(now)
+        if self._guard.stopped:
+            return "the session is ending, or is not judged"
         if self.rolling_back or (self.leak is not None and self.leak.rolled_back is not None):
             return "it has been rolled back already"
         problem = self._unsafe(hold)

@@ -134,9 +134,8 @@ class Requests:
         if kind in SIMPLE:
             return self._simple(kind, message, whole=whole)
         if kind in EXTENDED:
-            self._series = (
-                self._series or kind != m.CLOSE
-            )  # it is never refused, and pgjdbc puts it in front of a Query
+            # A Close is never refused, and pgjdbc puts it in front of a Query.
+            self._series = self._series or kind != m.CLOSE
             self._extended(kind, message[HEADER:], whole=whole)
             return message
         self._block.doubt = "the client sent what is not the protocol"

@@ -254,6 +254,14 @@ def test_somebody_asks_for_what_is_not_possible() -> None:
     assert idle.guard.enforcer.roll_back("ann") == "no transaction is idle"
 
 
+def test_a_session_that_is_ending_is_left_alone() -> None:
+    ending = session()
+    ending.begin()
+    ending.guard.stop()
+    assert ending.guard.enforcer.roll_back("ann") == "the session is ending, or is not judged"
+    assert ending.rollbacks == []
+
+
 def test_somebody_ends_a_session() -> None:
     leaking = session(flag_after=10)
     leaking.begin()
