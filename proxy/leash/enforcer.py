@@ -1,5 +1,6 @@
 """What is done about a leak: told, rolled back, ended, or spared and why."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -249,8 +250,8 @@ class Enforcer:
         rolled_back = leak is not None and leak.rolled_back is not None
         self._reporter.emit(
             events.LeakTerminated(
-                summary=summary.terminated(facts), leak=facts, flagged=leak is not None and not rolled_back,
-                rolled_back=rolled_back, detail=detail, asked_by=asked_by,
+                summary=summary.terminated(facts, rolled_back=rolled_back), leak=facts,
+                flagged=leak is not None and not rolled_back, rolled_back=rolled_back, detail=detail, asked_by=asked_by,
             )
         )  # fmt: skip
         self._session.terminate(last_words)
@@ -259,6 +260,8 @@ class Enforcer:
         """The facts as of now, under the id of the leak that is open, if any; and whether one is."""
         leak = self.leak
         facts = self._describer.leak(self._session.facts(), cause, now, leak.facts.id if leak else None)
+        if leak is not None and leak.rolled_back is not None:  # that it has failed is our doing
+            facts = dataclasses.replace(facts, hold=leak.facts.hold, leak_class=leak.facts.leak_class)
         return facts, leak is not None and leak.rolled_back is None
 
     # By hand: what somebody asks for is neither observed nor counted.

@@ -41,9 +41,10 @@ def flagged(leak: Leak) -> str:
     return f"{who(leak.client)} has {_what(leak)}"
 
 
-def terminated(leak: Leak) -> str:
-    """The session was ended."""
-    return f"terminated the session of {who(leak.client)}, which had {_what(leak)}"
+def terminated(leak: Leak, *, rolled_back: bool) -> str:
+    """The session was ended, perhaps after its transaction had been rolled back."""
+    before = ", rolled back before" if rolled_back else ""
+    return f"terminated the session of {who(leak.client)}, which had {_what(leak)}{before}"
 
 
 def rolled_back(leak: Leak) -> str:

@@ -45,6 +45,9 @@ def test_a_rollback_is_told_when_the_server_has_done_it() -> None:
     assert leaking.names() == ["leak.flagged", "leak.rolled_back"]
     leaking.loop.advance(2)
     assert leaking.names() == ["leak.flagged", "leak.rolled_back", "leak.terminated"]
+    event: LeakTerminated = leaking.last()
+    assert (event.leak.hold, event.leak.leak_class) == ("idle_in_transaction", "open_read")
+    assert event.summary.endswith("been idle for 60.0 s in a transaction opened by BEGIN, rolled back before")
     assert leaking.words
 
 
