@@ -35,19 +35,19 @@ def test_a_busy_transaction_and_a_long_statement(postgres: Postgres, proxy: Prox
 
 @pytest.mark.protocol(26, "timers on the wrong clock")
 def test_a_statement_longer_than_the_limit_and_then_a_short_pause(postgres: Postgres, start_proxy: StartProxy) -> None:
-    """`begin; pg_sleep(2 limits); half a limit; select`, a hundred times, in ten clients (docs/protocol.md, 26)."""
+    """`begin; pg_sleep(2 limits); half a limit; select`, a hundred times, in many clients (docs/protocol.md, 26)."""
     proxy = start_proxy(flag_after="1s", terminate_after="2s")
 
     def client(_number: int) -> None:
         with psycopg.connect(dsn(proxy, postgres)) as connection:
-            for _ in range(5):
+            for _ in range(2):
                 connection.execute("SELECT pg_sleep(2)")
                 time.sleep(0.5)  # the pause is what is tested
                 connection.execute("SELECT 1")
                 connection.commit()
 
-    with ThreadPoolExecutor(20) as clients:
-        list(clients.map(client, range(20)))
+    with ThreadPoolExecutor(50) as clients:
+        list(clients.map(client, range(50)))
     assert proxy.recorder.of(LeakEvent) == []
 
 
