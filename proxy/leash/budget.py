@@ -3,6 +3,8 @@
 from collections import deque
 from typing import Final
 
+from proxy.report.seldom import Seldom
+
 MINUTE: Final = 60.0  # seconds
 
 
@@ -14,13 +16,13 @@ class Budget:
 
     Attributes:
         per_minute: the same; may be changed.
+        spared: leaks that were spared since it is spent, and when to tell of them.
     """
 
     def __init__(self, per_minute: int) -> None:
         self.per_minute = per_minute
         self._taken: deque[float] = deque()
-        self._spared = 0
-        self._told = -MINUTE
+        self.spared = Seldom(MINUTE)
 
     def take(self, now: float) -> bool:
         """Take one action from it; false if it is spent."""
@@ -35,11 +37,3 @@ class Budget:
         """When there may be one again, if it is spent now."""
         over = len(self._taken) - self.per_minute
         return self._taken[over] + MINUTE if over >= 0 else now
-
-    def spared(self, now: float) -> int:
-        """A leak was spared; returns how many were since this was last told if it is to be told now, else 0."""
-        self._spared += 1
-        if now - self._told < MINUTE:
-            return 0
-        spared, self._spared, self._told = self._spared, 0, now
-        return spared

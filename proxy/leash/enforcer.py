@@ -207,7 +207,7 @@ class Enforcer:
         first = not leak.spared
         leak.spared.add((action, bar.reason))
         facts, flagged = self.facts(cause, now)
-        spared = self._terms.budget.spared(now) if bar.reason == "budget" else None
+        spared = self._terms.budget.spared.happened(now) if bar.reason == "budget" else None
         event = events.LeakSpared(
             summary=summary.spared(facts, action.value, bar.reason, bar.detail),
             leak=facts, flagged=flagged, action=action.value, reason=bar.reason, detail=bar.detail,

@@ -7,6 +7,7 @@ Where one glob or address can stand, there can be a list: one of them has to fit
 import ipaddress
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -39,11 +40,16 @@ def _text(value: Any) -> str:
     raise ValueError(f"{value!r} is not a text; write one, in quotes where YAML takes it for something else")
 
 
-def _globs(value: Any) -> tuple[str, ...]:
+def _each(value: Any, kind: str, read: Callable[[Any], str]) -> tuple[str, ...]:
+    """One of a kind, or a list of them."""
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
-        raise ValueError("no glob in the list, so that nobody can match; leave the key out, or write one like etl-*")
-    return tuple(_text(one) for one in values)
+        raise ValueError(f"no {kind} in the list, so that nobody can match; leave the key out, or write one")
+    return tuple(read(one) for one in values)
+
+
+def _globs(value: Any) -> tuple[str, ...]:
+    return _each(value, "glob like etl-*", _text)
 
 
 def _network(value: Any) -> str:
@@ -78,10 +84,7 @@ def _unmapped(network: Network) -> Network:
 
 
 def _networks(value: Any) -> tuple[str, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    if not values:
-        raise ValueError("no address in the list, so that nobody can match; leave the key out, or write 10.1.0.0/16")
-    return tuple(_network(one) for one in values)
+    return _each(value, "address like 10.1.0.0/16", _network)
 
 
 def _tag_names(value: Any) -> Any:

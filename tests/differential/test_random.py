@@ -3,6 +3,7 @@
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -54,19 +55,24 @@ def written(ground: Ground, number: int, choose: random.Random) -> Script:
         reject()
 
 
-@pytest.mark.timeout(0 if MINUTES else 600)  # to make a failing script small takes its time
-def test_random_scripts(ground: Ground) -> None:
+def play_random(given_scripts: Callable[[Ground], None], ground: Ground, played: Counter[str]) -> None:
+    """Play what Hypothesis makes up, once or for so many minutes; most of it has to be worth it."""
     examples = EXAMPLES if ground.is_first or MINUTES else FEW
-    given_scripts = given(
-        choices=st.lists(st.randoms(), min_size=1, max_size=2), data=st.data(), turns=st.integers(0, 99)
-    )(play_one_or_two)
     run = settings(
         max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES
     )(given_scripts)
-    PLAYED.clear()
+    played.clear()
     end = now() + MINUTES * 60
     run(ground)
     while now() < end:
         run(ground)
-    print(", ".join(f"{count} {what}" for what, count in PLAYED.items()))  # noqa: T201 - `make differential` shows it
-    assert PLAYED["scripts"] > sum(PLAYED.values()) / 2, "too many were in vain"
+    print(", ".join(f"{count} {what}" for what, count in played.items()))  # noqa: T201 - `make differential` shows it
+    assert played["scripts"] > sum(played.values()) / 2, "too many were in vain"
+
+
+@pytest.mark.timeout(0 if MINUTES else 600)  # to make a failing script small takes its time
+def test_random_scripts(ground: Ground) -> None:
+    given_scripts = given(
+        choices=st.lists(st.randoms(), min_size=1, max_size=2), data=st.data(), turns=st.integers(0, 99)
+    )(play_one_or_two)
+    play_random(given_scripts, ground, PLAYED)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, note, reject, settings
+from hypothesis import given, note, reject
 from hypothesis import strategies as st
 
 from tests import messages as m
@@ -15,7 +15,7 @@ from tests.differential.ground import Ground, faults
 from tests.differential.player import GRACE, Manner
 from tests.differential.rolled import PREPARED, Gone, begun, difference, play_failed, play_rolled_back, roll_back
 from tests.differential.script import Script, Send
-from tests.differential.test_random import EXAMPLES, FEW, MINUTES
+from tests.differential.test_random import MINUTES, play_random
 from tests.rawclient import now
 from tests.wire.late import said_late
 from tests.wire.oracle import Excluded
@@ -114,14 +114,4 @@ def play_one(ground: Ground, late: bytes, manner: Manner) -> None:
 
 @pytest.mark.timeout(0 if MINUTES else 600)  # to make a failing script small takes its time
 def test_random_scripts(ground: Ground) -> None:
-    examples = EXAMPLES if ground.is_first or MINUTES else FEW
-    run = settings(
-        max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), derandomize=not MINUTES
-    )(given(late=said_late(TEXTS, NAMES), manner=manners)(play_one))
-    PLAYED.clear()
-    end = now() + MINUTES * 60
-    run(ground)
-    while now() < end:
-        run(ground)
-    print(", ".join(f"{count} {what}" for what, count in PLAYED.items()))  # noqa: T201 - `make differential` shows it
-    assert PLAYED["scripts"] > sum(PLAYED.values()) / 2, "too many were in vain"
+    play_random(given(late=said_late(TEXTS, NAMES), manner=manners)(play_one), ground, PLAYED)

@@ -221,7 +221,7 @@ def test_a_budget_is_free_when_it_says_so(taken: float, after: float) -> None:
 
 def test_a_budget_is_told_of_once_a_minute_and_everything_counts() -> None:
     budget = Budget(1)
-    assert [budget.spared(now) for now in (100.0, 101.0, 159.0, 160.0, 161.0)] == [1, 0, 0, 3, 0]
+    assert [budget.spared.happened(now) for now in (100.0, 101.0, 159.0, 160.0, 161.0)] == [1, 0, 0, 3, 0]
 
 
 def test_a_budget_may_shrink_and_grow() -> None:
