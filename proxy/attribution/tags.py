@@ -31,20 +31,15 @@ _PAIR: Final = re.compile(
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
-def tags_of(statement: bytes, *, backslash_escapes: bool = False) -> dict[str, str]:
-    """Return the tags of one raw query text; of the same name, the last.
+def merged(statements: Iterable[bytes], *, backslash_escapes: bool = False) -> dict[str, str]:
+    """Return the tags of raw query texts, the oldest first; of the same name, the last.
 
-    Never raises; takes time in proportion to the text.
+    Never raises; takes time in proportion to the texts.
 
     Args:
-        statement: the query text, or its beginning.
+        statements: the query texts, or their beginnings.
         backslash_escapes: standard_conforming_strings is off.
     """
-    return merged([statement], backslash_escapes=backslash_escapes)
-
-
-def merged(statements: Iterable[bytes], *, backslash_escapes: bool = False) -> dict[str, str]:
-    """Return the tags of several query texts, the oldest first; of the same name, the last."""
     found: dict[str, str] = {}
     for statement in statements:
         for comment in _comments(statement, backslash_escapes=backslash_escapes):

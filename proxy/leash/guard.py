@@ -115,7 +115,7 @@ class Guard:
         self.look_at(self._loop.time())
 
     def _turned(self, now: float) -> None:
-        """It is the client's turn again although it has said nothing: it has read, or the server has."""
+        """It is the client's turn although it has said nothing: it has read, the server has, or its COMMIT chained."""
         if now + self._earliest < self._watchdog.due:
             self._watchdog.arm(now + self._earliest)
 
@@ -173,8 +173,8 @@ class Guard:
         event = outcome.resolved(leak, self._tracker, self._describer, now, how)
         self.enforcer.forget()
         self.start()
-        if self._tracker.in_transaction and self._watchdog.due == NEVER:  # the next one began without a request
-            self._watchdog.arm(now + self._earliest)
+        if self._tracker.in_transaction:  # the next one began without a request
+            self._turned(now)
         if leak.rolled_back is None:
             self._reporter.emit(event)
 

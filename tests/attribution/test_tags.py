@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.attribution.tags import MAX_NAME, MAX_TAGS, MAX_VALUE, merged, tags_of
+from proxy.attribution.tags import MAX_NAME, MAX_TAGS, MAX_VALUE, merged
 from tests.attribution.test_statements import HOSTILE, MARK, backslash, standard
 
 SPELLINGS = {
@@ -54,6 +54,10 @@ NONE = [
     "SELECT 'x /* job=a */",
     r"SELECT a, 'it\'s' /* job=a */",  # nobody knows where the string ends
 ]
+
+
+def tags_of(statement: bytes, *, backslash_escapes: bool = False) -> dict[str, str]:
+    return merged([statement], backslash_escapes=backslash_escapes)
 
 
 @pytest.mark.parametrize(("statement", "tags"), (SPELLINGS | PARTS).items())

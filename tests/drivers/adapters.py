@@ -137,12 +137,20 @@ class Psycopg(Driver):
 class Looping(Driver):
     """A driver that needs an event loop."""
 
+    connection: Any
+
     def __init__(self) -> None:
         super().__init__()
         self._runner = asyncio.Runner()
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:
         return self._runner.run(work)
+
+    def block(self, work: Callable[[], object]) -> None:
+        context = self.connection.transaction()
+        self._run(context.__aenter__())
+        work()
+        self._run(context.__aexit__(None, None, None))
 
     def wait(self, news: Callable[[], object]) -> None:
         self._run(asyncio.to_thread(news))
@@ -176,14 +184,9 @@ class PsycopgAsync(Looping):
     def rollback(self) -> None:
         self._run(self.connection.rollback())
 
-    def block(self, work: Callable[[], object]) -> None:
-        context = self.connection.transaction()
-        self._run(context.__aenter__())
-        work()
-        self._run(context.__aexit__(None, None, None))
-
     def parameter(self, name: str) -> str | None:
-        return self.connection.info.parameter_status(name)
+        value: str | None = self.connection.info.parameter_status(name)
+        return value
 
     def close(self) -> None:
         self._run(self.connection.close())
@@ -254,12 +257,6 @@ class Asyncpg(Looping):
 
     def rollback(self) -> None:
         self._run(self.transaction.rollback())
-
-    def block(self, work: Callable[[], object]) -> None:
-        context = self.connection.transaction()
-        self._run(context.__aenter__())
-        work()
-        self._run(context.__aexit__(None, None, None))
 
     def listen(self, channel: str) -> None:
         self._run(self.connection.add_listener(channel, lambda *event: self.heard.append(str(event[-1]))))

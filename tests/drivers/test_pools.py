@@ -1,7 +1,7 @@
 """Whoever borrows the connection next: pools hand out one that is clean, the same one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import asyncpg
@@ -78,40 +78,36 @@ def test_psycopg2(ground: Ground) -> None:
     pool.closeall()
 
 
+async def raises(work: Coroutine[Any, Any, object]) -> None:
+    with pytest.raises(asyncpg.PostgresError) as raised:
+        await work
+    assert raised.value.sqlstate == OURS
+
+
 async def no_more(_borrowed: Any) -> None:
     """Nothing was noticed."""
 
 
 async def a_statement(borrowed: Any) -> None:
-    with pytest.raises(asyncpg.PostgresError) as raised:
-        await borrowed.fetch("SELECT 1")
-    assert raised.value.sqlstate == OURS
+    await raises(borrowed.fetch("SELECT 1"))
 
 
 async def preparing(borrowed: Any) -> None:
     """Parse, Describe, Flush, and no Sync: the answer has to come all the same."""
-    with pytest.raises(asyncpg.PostgresError) as raised:
-        await borrowed.prepare("SELECT 'never prepared'")
-    assert raised.value.sqlstate == OURS
+    await raises(borrowed.prepare("SELECT 'never prepared'"))
 
 
 async def a_commit(borrowed: Any) -> None:
-    with pytest.raises(asyncpg.PostgresError) as raised:
-        await borrowed.execute("COMMIT")
-    assert raised.value.sqlstate == OURS
+    await raises(borrowed.execute("COMMIT"))
 
 
 async def a_commit_that_is_prepared(borrowed: Any) -> None:
     """Parse, Describe, Flush, and only then Bind, Execute, Sync."""
-    with pytest.raises(asyncpg.PostgresError) as raised:
-        await borrowed.fetch("COMMIT")
-    assert raised.value.sqlstate == OURS
+    await raises(borrowed.fetch("COMMIT"))
 
 
 async def many(borrowed: Any) -> None:
-    with pytest.raises(asyncpg.PostgresError) as raised:
-        await borrowed.executemany("INSERT INTO rolled_back VALUES ($1)", [(1,), (2,), (3,)])
-    assert raised.value.sqlstate == OURS
+    await raises(borrowed.executemany("INSERT INTO rolled_back VALUES ($1)", [(1,), (2,), (3,)]))
 
 
 ASYNCPG = [no_more, a_statement, preparing, a_commit, a_commit_that_is_prepared, many]
