@@ -306,14 +306,13 @@ class Session:
 
     def is_meant(self, key: bytes) -> bool:
         """Whether a cancel request with this process id and key is for this session."""
-        flow = self.tracker.flow
-        return bool(flow.cancel_key) and key == flow.backend_pid.to_bytes(4, "big") + flow.cancel_key
+        return self.tracker.flow.backend.is_meant(key)
 
     def cancel_statement(self) -> None:
         """Ask the server to stop what the backend is doing."""
-        flow = self.tracker.flow
-        if flow.cancel_key and not self.server.closed:
-            self._owner.send_cancel(self.server_address, replies.cancel_request(flow.backend_pid, flow.cancel_key))
+        backend = self.tracker.flow.backend
+        if backend.cancel_key and not self.server.closed:
+            self._owner.send_cancel(self.server_address, replies.cancel_request(backend.pid, backend.cancel_key))
 
     def finish_server(self) -> None:
         """End our stream to the server behind everything that the client has said."""

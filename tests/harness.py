@@ -115,7 +115,7 @@ class Proxy:
     def session_of(self, backend_pid: int) -> Session:
         """The session that this backend belongs to."""
         return self.ask(
-            lambda: next(session for session in self.server.sessions if session.tracker.flow.backend_pid == backend_pid)
+            lambda: next(session for session in self.server.sessions if session.tracker.flow.backend.pid == backend_pid)
         )
 
     def settle(self, sessions: int = 0, timeout: float = PATIENCE) -> None:

@@ -31,7 +31,7 @@ class Identity:
 
     def facts(self) -> events.Session:
         """Who it is now: application_name may have been SET."""
-        told, reported = self._startup.parameters, self._flow.parameters
+        told, reported = self._startup.parameters, self._flow.backend.parameters
         user = told.get("user", "")
         address, port = self.peer
         return events.Session(
@@ -43,7 +43,7 @@ class Identity:
             ),
             id=self._session_id,
             port=port or None,
-            backend_pid=self._flow.backend_pid or None,
+            backend_pid=self._flow.backend.pid or None,
         )
 
 

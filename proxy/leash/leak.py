@@ -108,17 +108,13 @@ class Describer:
         if self._terms.statements is LogStatements.OFF or not statement:
             return ""
         truncated = len(statement) >= STATEMENT_BYTES
-        return sanitize(statement, truncated=truncated, backslash_escapes=self._backslash_escapes)
+        return sanitize(statement, truncated=truncated, backslash_escapes=self._flow.backend.backslash_escapes)
 
     def tags(self) -> dict[str, str]:
         """The tags of the transaction's statements, as far as they are kept; those of a later one win."""
         flow = self._flow
         statements = (flow.opener, flow.transaction.first_write, flow.last)
-        return merged(statements, backslash_escapes=self._backslash_escapes)
-
-    @property
-    def _backslash_escapes(self) -> bool:
-        return self._flow.parameters.get("standard_conforming_strings") == "off"
+        return merged(statements, backslash_escapes=flow.backend.backslash_escapes)
 
     def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
         """The facts of what is held now."""

@@ -34,5 +34,5 @@ def unsafe(tracker: Tracker, hold: Hold | None, *, unread: int, unsent: int) -> 
         return "it is not certain what the server still has to say"
     if not (tracker.frontend_at_boundary and tracker.backend_at_boundary):
         return "a message was begun and not ended"
-    version = tracker.flow.server_major
+    version = tracker.flow.backend.major
     return "" if version >= CHAIN_SINCE else f"ROLLBACK AND CHAIN needs Postgres {CHAIN_SINCE} or later"

@@ -11,21 +11,17 @@ Rules:
    that has failed outside of a block holds nothing: the server has rolled back.
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from proxy.wire import messages as m
+from proxy.wire.backend import Backend
 from proxy.wire.error_response import is_fatal
 from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.outstanding import Outstanding
 from proxy.wire.phase import Phase
 from proxy.wire.statements import UNKNOWN, Statements
 from proxy.wire.transaction import COPY_IN, Transaction
-
-# Parameters that the server reports and that are worth knowing: who the client is, how strings are quoted, and what
-# the server can do.
-PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings", "server_version"})
 
 STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
 
@@ -41,27 +37,15 @@ class MessageFlow:
         phase: what the session is in the middle of.
         status: the byte of the last ReadyForQuery.
         transaction: what the open transaction, or the last one, did.
-        parameters: the last ParameterStatus of the names in PARAMETERS.
-        backend_pid, cancel_key: of BackendKeyData; 0 and b"" if the server sent none.
+        backend: what the server process has told of itself.
         due: what the server still owes.
         confused: why what came cannot be understood, or None.
     """
 
     __slots__ = (
-        "_early_copy_ends",
-        "_goodbye",
-        "_statements",
-        "_turn_since",
-        "backend_pid",
-        "cancel_key",
-        "confused",
-        "due",
-        "now",
-        "parameters",
-        "phase",
-        "status",
-        "transaction",
-    )
+        "_early_copy_ends", "_goodbye", "_statements", "_turn_since", "backend", "confused", "due", "now", "phase",
+        "status", "transaction",
+    )  # fmt: skip
 
     def __init__(self, goodbye: Callable[[], None]) -> None:
         self._goodbye = goodbye
@@ -75,9 +59,7 @@ class MessageFlow:
         self.phase = Phase.STARTUP
         self.status: int = m.IDLE
         self.transaction = Transaction()
-        self.parameters: dict[str, str] = {}
-        self.backend_pid = 0
-        self.cancel_key = b""
+        self.backend = Backend()
         self.confused: str | None = None
 
     @property
@@ -137,12 +119,6 @@ class MessageFlow:
     def _parsed_text(self) -> bytes:
         """What stands for a statement where none was executed."""
         return UNKNOWN if self.transaction.statements else self._statements.parsed
-
-    @property
-    def server_major(self) -> int:
-        """The server's major version, as it reports it; 0 if it does not."""
-        digits = re.match(r"\d+", self.parameters.get("server_version", ""))
-        return int(digits[0]) if digits else 0
 
     def rollbacks(self) -> set[bytes]:
         """The names of prepared statements that roll back for certain."""
@@ -328,12 +304,8 @@ class MessageFlow:
 
     def parameter_status(self, body: bytes) -> None:
         """ParameterStatus."""
-        name, _, rest = body.partition(b"\0")
-        value = rest.partition(b"\0")[0]
-        if name.decode("latin-1") in PARAMETERS:
-            self.parameters[name.decode("latin-1")] = value.decode("utf-8", "replace")
+        self.backend.parameter_status(body)
 
     def backend_key_data(self, body: bytes) -> None:
         """BackendKeyData."""
-        self.backend_pid = int.from_bytes(body[:4], "big")
-        self.cancel_key = body[4:]
+        self.backend.key_data(body)

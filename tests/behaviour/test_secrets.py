@@ -93,7 +93,7 @@ def test_no_secret_reaches_the_log(postgres: Postgres, start_proxy: StartProxy, 
             proxy.recorder.wait(LeakFlagged)
             client.query("COMMIT")
             proxy.recorder.wait(LeakResolved)
-            key = proxy.session_of(client.backend_pid).tracker.flow.cancel_key
+            key = proxy.session_of(client.backend_pid).tracker.flow.backend.cancel_key
             leak_everywhere(client)
             proxy.recorder.wait(LeakTerminated)
         with RawClient(address) as client:

@@ -418,9 +418,9 @@ def test_idle_time_is_the_sum_of_the_waits() -> None:
 
 def test_who_and_which_backend() -> None:
     tracker = play([*STARTED, Server(m.parameter_status("application_name", "worker"))], Cut(everywhere=True))
-    assert tracker.flow.parameters["application_name"] == "worker"
-    assert tracker.flow.backend_pid == 4711
-    assert tracker.flow.cancel_key == b"\x01\x02\x03\x04"
+    assert tracker.flow.backend.parameters["application_name"] == "worker"
+    assert tracker.flow.backend.pid == 4711
+    assert tracker.flow.backend.cancel_key == b"\x01\x02\x03\x04"
 
 
 @pytest.mark.protocol(15)
