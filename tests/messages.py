@@ -108,7 +108,13 @@ SUSPENDED = message("s")
 COPY_IN = message("G", b"\0" + pack("!h", 0))
 COPY_OUT = message("H", b"\0" + pack("!h", 0))
 AUTHENTICATED = message("R", pack("!i", 0))
-NOTICE = message("N", text("SNOTICE", "VNOTICE", "C00000", "Mlisten") + b"\0")
+
+
+def notice(severity: str, sqlstate: str, words: str) -> bytes:
+    return message("N", text(f"S{severity}", f"V{severity}", f"C{sqlstate}", f"M{words}") + b"\0")
+
+
+NOTICE = notice("NOTICE", "00000", "listen")
 NOTIFICATION = message("A", pack("!i", 1) + text("channel", "payload"))
 STARTED = AUTHENTICATED + parameter_status("application_name", "app") + key_data() + ready("I")
 

@@ -12,7 +12,7 @@ from proxy.report import events
 from proxy.settings import DEFAULT_RULE, LogStatements
 from proxy.wire.flow import MessageFlow
 from proxy.wire.hold import Hold, HoldKind
-from proxy.wire.statements import STATEMENT_BYTES
+from proxy.wire.statements import STATEMENT_BYTES, beginning
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import Transaction
 
@@ -108,7 +108,9 @@ class Describer:
         if self._terms.statements is LogStatements.OFF or not statement:
             return ""
         truncated = len(statement) >= STATEMENT_BYTES
-        return sanitize(statement, truncated=truncated, backslash_escapes=self._flow.backend.backslash_escapes)
+        return sanitize(
+            beginning(statement), truncated=truncated, backslash_escapes=self._flow.backend.backslash_escapes
+        )
 
     def tags(self) -> dict[str, str]:
         """The tags of the transaction's statements, as far as they are kept; those of a later one win."""

@@ -18,12 +18,17 @@ from proxy.wire import messages as m
 from proxy.wire.backend import Backend
 from proxy.wire.error_response import is_fatal
 from proxy.wire.hold import Hold, HoldKind
+from proxy.wire.mistake import Mistake, rolled_back_by, warned_of
 from proxy.wire.outstanding import Outstanding
 from proxy.wire.phase import Phase
 from proxy.wire.statements import UNKNOWN, Statements
 from proxy.wire.transaction import COPY_IN, Transaction
 
 STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
+
+
+def _ignore(_what: object) -> None:
+    """Nobody wants to know."""
 
 
 class MessageFlow:
@@ -39,12 +44,13 @@ class MessageFlow:
         transaction: what the open transaction, or the last one, did.
         backend: what the server process has told of itself.
         due: what the server still owes.
+        noticed: called with a mistake that shows in what the server says.
         confused: why what came cannot be understood, or None.
     """
 
     __slots__ = (
-        "_early_copy_ends", "_goodbye", "_statements", "_turn_since", "backend", "confused", "due", "now", "phase",
-        "status", "transaction",
+        "_early_copy_ends", "_goodbye", "_statements", "_turn_since", "backend", "confused", "due", "noticed",
+        "now", "phase", "status", "transaction",
     )  # fmt: skip
 
     def __init__(self, goodbye: Callable[[], None]) -> None:
@@ -60,6 +66,7 @@ class MessageFlow:
         self.status: int = m.IDLE
         self.transaction = Transaction()
         self.backend = Backend()
+        self.noticed: Callable[[Mistake], None] = _ignore
         self.confused: str | None = None
 
     @property
@@ -209,14 +216,14 @@ class MessageFlow:
         if opens and self.status == m.IDLE and not self.due.opening:
             self.transaction.begin(self.now)
         elif not self.due.busy:
-            self.transaction.idle += self.now - self._turn_since
+            self.transaction.waited(self.now - self._turn_since)
 
-    # The backend's messages. DataRow and CopyData, notices and notifications change nothing.
+    # The backend's messages. DataRow, CopyData and notifications change nothing.
 
     def replied(self, body: bytes) -> None:
         """The answer to a Parse, Bind or Describe; or part of the answer to a Query or FunctionCall."""
         if self.transaction.outcome is not None:  # a COMMIT came before it, in the same series
-            self.transaction.begin(self.now)
+            self.transaction.another(self.now)
         self.closed(body)
 
     def closed(self, _body: bytes) -> None:
@@ -229,7 +236,10 @@ class MessageFlow:
         tag = body.rstrip(b"\0")
         if self.phase is not Phase.READY:
             tag = self._copy_complete(tag)
-        self.transaction.completed(self._executed(), tag, self.now)
+        statement = self._executed()
+        if tag == b"ROLLBACK" and (mistake := rolled_back_by(statement)):
+            self.noticed(mistake)
+        self.transaction.completed(statement, tag, self.now)
 
     def executed(self, _body: bytes) -> None:
         """EmptyQueryResponse or PortalSuspended: an answer without a tag."""
@@ -296,11 +306,16 @@ class MessageFlow:
             self._early_copy_ends = 0
         if self.status == m.IDLE:
             self._statements.forget_portals()
-            self.transaction.end()
+            self.transaction.end(self.now)
             if not self.due.quiet:
                 self.transaction.begin(self.now)
         elif self.transaction.outcome is not None:
             self.transaction.chain(self.now)
+
+    def notice(self, body: bytes) -> None:
+        """NoticeResponse: a warning may tell of a mistake."""
+        if mistake := warned_of(body):
+            self.noticed(mistake)
 
     def parameter_status(self, body: bytes) -> None:
         """ParameterStatus."""

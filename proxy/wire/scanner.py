@@ -4,6 +4,9 @@ A message is a type byte, a length that counts itself, and a body of up to 1 GB.
 are captured, and of those only the first bytes; all others are a number of bytes to skip. So memory stays constant,
 whatever passes through.
 
+Where the end of a long body matters too (tools write comments behind a statement), its last bytes are put behind the
+first ones.
+
 Rules:
 1. A message is announced when its last byte has been seen: half a Query has not been sent yet.
 2. However the stream is cut, the same messages are announced with the same bodies.
@@ -11,7 +14,7 @@ Rules:
    itself, and a proxy that guesses would be wrong from there on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from struct import Struct
 from typing import Final
 
@@ -22,6 +25,7 @@ HEADER: Final = 5
 
 UNKNOWN: Final = -2
 SKIP: Final = -1
+TAIL_BYTES: Final = 512  # of the end of a body that is longer than what is captured; a comment of tags fits
 
 
 def capture_limits(wanted: Mapping[int, int]) -> Sequence[int]:
@@ -47,21 +51,26 @@ class Scanner:
     Args:
         limits: what `capture_limits` made; one table serves all sessions.
         announce: called with the type and the captured bytes for each wanted message.
+        tailed: the types of whose longer bodies the last TAIL_BYTES, too, are captured.
 
     Attributes:
         lost: why nothing is scanned any more, or None.
     """
 
-    __slots__ = ("_announce", "_body", "_capture", "_header", "_kind", "_limits", "_skip", "lost")
+    __slots__ = ("_announce", "_body", "_capture", "_header", "_kind", "_limits", "_skip", "_tail", "_tailed", "lost")
 
-    def __init__(self, limits: Sequence[int], announce: Callable[[int, bytes], None]) -> None:
+    def __init__(
+        self, limits: Sequence[int], announce: Callable[[int, bytes], None], tailed: Collection[int] = ()
+    ) -> None:
         self._limits = limits
         self._announce = announce
+        self._tailed = tailed
         self._header = b""  # the beginning of a header that was cut
         self._skip = 0  # bytes of the current body that are still to come
         self._kind = 0  # the type of the message whose body was cut, if it is wanted; else 0
         self._body = b""  # what was captured of it so far
         self._capture = 0  # how many more bytes of it to capture
+        self._tail = b""  # the last bytes of what was seen of it behind that
         self.lost: str | None = None
 
     @property
@@ -95,12 +104,18 @@ class Scanner:
                 return
             if limit > 0:
                 body = position + HEADER
-                announce(kind, data[body : end if end - body <= limit else body + limit])
+                announce(kind, data[body:end] if end - body <= limit else self._of_long(kind, data, body, end))
             elif limit == 0:
                 announce(kind, b"")
             position = end
         if position < size:
             self._header = data[position:]
+
+    def _of_long(self, kind: int, data: bytes, body: int, end: int) -> bytes:
+        """What to capture of a body that is longer than its limit."""
+        limit = body + self._limits[kind]
+        tail = data[max(limit, end - TAIL_BYTES) : end] if kind in self._tailed else b""
+        return data[body:limit] + tail
 
     def _begin(self, kind: int, limit: int, data: bytes, body: int) -> None:
         """Note a message whose end has not come yet; its body begins at `body`."""
@@ -108,21 +123,28 @@ class Scanner:
             self._kind = kind
             self._body = data[body : body + limit]
             self._capture = limit - len(self._body)
+            self._tail = data[max(body + limit, len(data) - TAIL_BYTES) :] if kind in self._tailed else b""
 
     def _continue(self, data: bytes) -> int:
         """Take the next bytes of a message that was cut; returns where it ends in `data`."""
         taken = min(self._skip, len(data))
         self._skip -= taken
         if self._kind:
-            if self._capture:
-                more = data[: min(taken, self._capture)]
-                self._body += more
-                self._capture -= len(more)
+            self._take(data, taken)
             if self._skip == 0:
-                kind, body = self._kind, self._body
-                self._kind, self._body = 0, b""
+                kind, body = self._kind, self._body + self._tail
+                self._kind, self._body, self._tail = 0, b"", b""
                 self._announce(kind, body)
         return taken
+
+    def _take(self, data: bytes, taken: int) -> None:
+        """Capture of the first `taken` bytes of `data` what is wanted."""
+        captured = min(taken, self._capture)
+        if captured:
+            self._body += data[:captured]
+            self._capture -= captured
+        if self._kind in self._tailed and taken > captured:
+            self._tail = (self._tail + data[max(captured, taken - TAIL_BYTES) : taken])[-TAIL_BYTES:]
 
     def _lose(self, kind: int, length: int) -> None:
         if self._limits[kind] == UNKNOWN:

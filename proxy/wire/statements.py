@@ -1,7 +1,8 @@
 """The text of what the client asks for: kept, bounded, never parsed.
 
 A Query carries its text; an Execute names a portal, which a Bind made from a statement, which a Parse named. So the
-text behind each is remembered. What is remembered is the beginning of the text: enough to recognize a statement.
+text behind each is remembered. What is remembered is the beginning of the text, enough to recognize a statement, and of
+a longer one its last bytes, where tools put comments.
 A Parse that fails is taken for one that did not: only a second Parse of a name that is still in use would show.
 Everything here is raw and may hold literals: it is sanitized before anybody sees it (proxy/attribution/statements.py).
 """
@@ -10,6 +11,7 @@ from collections import deque
 from typing import Final
 
 from proxy.wire.exits import Exit, exit_of
+from proxy.wire.scanner import TAIL_BYTES
 
 STATEMENT_BYTES: Final = 2048  # of each text; most statements are shorter, and a log line should be
 NAMES_BYTES: Final = 256  # of a Bind, for its two names
@@ -59,7 +61,9 @@ class Statements:
     def parse(self, body: bytes) -> None:
         """Parse: the statement's name, its text, and types that do not matter here."""
         name, _, rest = body.partition(b"\0")
-        text = rest.partition(b"\0")[0][:STATEMENT_BYTES]
+        text = rest.partition(b"\0")[0]
+        if len(text) > STATEMENT_BYTES:
+            text = text[:STATEMENT_BYTES] + text[max(STATEMENT_BYTES, len(text) - TAIL_BYTES) :]
         self.parsed = text
         name = name[:NAME_BYTES]
         self._forget(name)
@@ -145,5 +149,15 @@ class Statements:
             self._portals.clear()
 
 
+def beginning(text: bytes) -> bytes:
+    """The beginning of a text that is kept here: all of it, or its first STATEMENT_BYTES."""
+    return text[:STATEMENT_BYTES]
+
+
+def end(text: bytes) -> bytes:
+    """The last bytes of a text that is longer than that; they do not follow on its beginning."""
+    return text[STATEMENT_BYTES:]
+
+
 def _exit_of(text: bytes) -> Exit:
-    return exit_of(text, cut=len(text) >= STATEMENT_BYTES)
+    return exit_of(beginning(text), cut=len(text) >= STATEMENT_BYTES)

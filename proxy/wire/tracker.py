@@ -14,7 +14,7 @@ from proxy.wire.scanner import SKIP, Scanner, capture_limits
 from proxy.wire.statements import NAMES_BYTES, STATEMENT_BYTES
 
 TAG_BYTES: Final = 64
-SEVERITY_BYTES: Final = 64  # the severity fields come first in an ErrorResponse; what follows may hold data
+SEVERITY_BYTES: Final = 64  # severity and code come first in an error or a notice; what follows may hold data
 PARAMETER_BYTES: Final = 512
 KEY_BYTES: Final = 4 + 256  # process id, and a key of protocol 3.2
 
@@ -60,12 +60,14 @@ BACKEND: Final[Mapping[int, tuple[int, Handler | None]]] = {
     m.BACKEND_KEY_DATA: (KEY_BYTES, MessageFlow.backend_key_data),
     m.AUTHENTICATION: (SKIP, None),
     m.NEGOTIATE_PROTOCOL_VERSION: (SKIP, None),
-    m.NOTICE_RESPONSE: (SKIP, None),
+    m.NOTICE_RESPONSE: (SEVERITY_BYTES, MessageFlow.notice),
     m.NOTIFICATION_RESPONSE: (SKIP, None),
 }
 
 FRONTEND_LIMITS: Final = capture_limits({kind: limit for kind, (limit, _) in FRONTEND.items()})
 BACKEND_LIMITS: Final = capture_limits({kind: limit for kind, (limit, _) in BACKEND.items()})
+
+TAILED: Final = frozenset({m.PARSE, m.QUERY})  # a comment with tags stands behind the statement
 
 
 def _handlers(table: Mapping[int, tuple[int, Handler | None]]) -> Mapping[int, Handler]:
@@ -95,7 +97,7 @@ class Tracker:
 
     def __init__(self, gave_up: GaveUp, goodbye: Callable[[], None]) -> None:
         self._gave_up = gave_up
-        self._frontend = Scanner(FRONTEND_LIMITS, self._frontend_message)
+        self._frontend = Scanner(FRONTEND_LIMITS, self._frontend_message, TAILED)
         self._backend = Scanner(BACKEND_LIMITS, self._backend_message)
         self.flow = MessageFlow(goodbye)
         self.opaque: str | None = None

@@ -5,6 +5,7 @@ cannot: that COMMIT AND CHAIN, or `COMMIT; BEGIN` in one Query, went from a tran
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from proxy.wire.statements import UNKNOWN
@@ -26,6 +27,10 @@ _to_savepoint: Final = re.compile(rb"\bROLLBACK\s+(?:WORK\s+|TRANSACTION\s+)?TO\
 _chains: Final = re.compile(rb"\bAND\s+CHAIN\b", re.IGNORECASE).search
 
 
+def _ignore(_transaction: "Transaction", _now: float) -> None:
+    """Nobody wants to know."""
+
+
 class Transaction:
     """The transaction that a session has open, or had last.
 
@@ -33,6 +38,7 @@ class Transaction:
         number: tells transactions of a session apart.
         started: when the first request of it was forwarded, seconds of the caller's clock.
         statements: how many statements the server has answered in it.
+        first: the first statement, mostly BEGIN; raw.
         opener: the first statement that is more than transaction control, else the first; raw.
         opened_by_control: whether the opener is only that, so that the next statement takes its place.
         first_write: the first one whose tag is that of a write; raw.
@@ -40,31 +46,24 @@ class Transaction:
         is_block: whether a BEGIN has been answered in it.
         failed: whether a statement, or the commit of a Sync, has failed in it.
         idle: seconds in which it waited for the client between two requests, without the current wait.
+        longest: the longest of these waits, seconds.
+        idle_after, idle_before: the statements around that one; raw.
         outcome: "commit", "rollback", or None while nothing has ended it.
+        block_over: called with this when it was a block and has ended, and with the time.
         followed: the number of a transaction whose outcome is to be remembered; 0 for none.
         followed_outcome: the outcome of that one, once another has begun.
     """
 
     __slots__ = (
-        "_last_tag",
-        "failed",
-        "first_write",
-        "followed",
-        "followed_outcome",
-        "idle",
-        "is_block",
-        "last",
-        "number",
-        "opened_by_control",
-        "opener",
-        "outcome",
-        "started",
-        "statements",
-    )
+        "_last_tag", "_waited", "block_over", "failed", "first", "first_write", "followed", "followed_outcome",
+        "idle", "idle_after", "idle_before", "is_block", "last", "longest", "number", "opened_by_control",
+        "opener", "outcome", "started", "statements",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.number = 0
         self.outcome: str | None = None
+        self.block_over: Callable[[Transaction, float], None] = _ignore
         self.followed = 0
         self.followed_outcome: str | None = None
         self.begin(0.0)
@@ -76,22 +75,38 @@ class Transaction:
         self.number += 1
         self.started = now
         self.statements = 0
-        self.opener = self.first_write = self.last = self._last_tag = UNKNOWN
-        self.failed = self.is_block = False
+        self.first = self.opener = self.first_write = self.last = self._last_tag = UNKNOWN
+        self.idle_after = self.idle_before = UNKNOWN
+        self.failed = self.is_block = self._waited = False
         self.opened_by_control = True
-        self.idle = 0.0
+        self.idle = self.longest = 0.0
         self.outcome = None
 
     def chain(self, now: float) -> None:
         """The statement that ended the transaction has begun another one."""
         chaining = self.last
+        self.another(now)
+        self.first = self.opener = self.last = chaining
+        self.is_block = True
+
+    def another(self, now: float) -> None:
+        """Another one begins before ReadyForQuery could tell of this one's end."""
+        if self.is_block:
+            self.block_over(self, now)
         self.begin(now)
-        self.opener = self.last = chaining
+
+    def waited(self, length: float) -> None:
+        """It has waited for the client, for so many seconds, and a request has come."""
+        self.idle += length
+        if length > self.longest:
+            self.longest = length
+            self.idle_after, self.idle_before = self.last, UNKNOWN
+            self._waited = True
 
     def completed(self, statement: bytes, tag: bytes, now: float) -> None:
         """CommandComplete came for `statement`, with `tag`."""
         if self.outcome is not None:
-            self.begin(now)
+            self.another(now)
         self._last_tag = tag
         word = tag.partition(b" ")[0]
         self._count(statement, control=word in CONTROL)
@@ -114,10 +129,13 @@ class Transaction:
         """ErrorResponse came."""
         self.failed = True
 
-    def end(self) -> None:
+    def end(self, now: float) -> None:
         """The server has no transaction open any more; what no tag has told is told by whether a statement failed."""
         if self.outcome is None:
             self.outcome = ROLLBACK if self.failed or self._last_tag == b"ROLLBACK" else COMMIT
+        if self.is_block:
+            self.block_over(self, now)
+            self.is_block = False
 
     def abort(self) -> None:
         """The server has ended the session."""
@@ -126,6 +144,11 @@ class Transaction:
     def _count(self, statement: bytes, *, control: bool) -> None:
         self.statements += 1
         self.last = statement
+        if self._waited:
+            self._waited = False
+            self.idle_before = statement
         if self.opened_by_control:
+            if not self.first:
+                self.first = statement
             self.opener = statement
             self.opened_by_control = control

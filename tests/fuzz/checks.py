@@ -95,7 +95,8 @@ class Watched:
             said_goodbye=self.goodbyes,
             texts=(flow.opener, flow.last, done.first_write),
             rest=(
-                flow.phase, flow.status, flow.statements, flow.backend.pid, flow.backend.cancel_key, *flow.backend.parameters.items(),
+                flow.phase, flow.status, flow.statements, flow.backend.pid, flow.backend.cancel_key,
+                *flow.backend.parameters.items(),
                 flow.only_parsed, done.number, done.outcome, done.idle, done.failed, due.quiet, due.busy,
                 due.discarding, due.stalled, due.opens, due.maybe > 0, due.copy_syncs > 0, done.is_block,
             ),
