@@ -6,5 +6,7 @@ summary   one sentence for a person
 log       structlog's chain, and a writer that never blocks the loop
 console   a line that a person reads on a terminal
 ledger    leaks by client
+habits    how long each client holds its transactions
+advice    what limit would fit that, as a table and as JSON
 reporter  where the rest of pgleash hands its events in
 """
