@@ -13,8 +13,12 @@ from typing import Final
 from proxy import __version__
 from proxy.errors import NetworkError, OperatorError
 from proxy.greeting import Greeting
+from proxy.leash.clients import Clients
+from proxy.leash.inquiry import Inquiry
 from proxy.leash.terms import Terms
+from proxy.leash.watch import Watch
 from proxy.report import events
+from proxy.report.habits import AllHabits
 from proxy.report.reporter import Reporter
 from proxy.report.seldom import Seldom
 from proxy.session import Session
@@ -28,6 +32,7 @@ from proxy.wire.startup import CancelRequest, StartupMessage
 
 DRAIN_POLL: Final = 0.05  # seconds between two looks at which sessions have become idle
 CLOSE_WITHIN: Final = 1.0  # seconds
+UNFOLD_EVERY: Final = 5.0  # seconds between two looks at which counts of identical events are to be told
 BACKLOG: Final = 1024
 
 DRAINED: Final = replies.fatal(
@@ -50,7 +55,7 @@ class Server:
     Attributes:
         addresses: where it listens, with the real port where 0 was asked for.
         sessions: those that are not over.
-        terms: what they are judged by.
+        watch: what they are judged by, and what is known of their clients.
     """
 
     def __init__(self, settings: Settings, reporter: Reporter) -> None:
@@ -65,7 +70,9 @@ class Server:
         self._unreachable = Seldom()
         self._dropped = Seldom()
         self._upstream = Upstream(settings, reporter)
-        self.terms = Terms(settings)
+        self.watch = Watch(
+            Terms(settings), reporter, Clients(reporter), AllHabits(), Inquiry(settings, reporter, self._spawn)
+        )
         self._shown = _shown(settings, reporter)
         self._reporting: asyncio.Task[None] | None = None
         self._draining = False
@@ -90,6 +97,7 @@ class Server:
             await self._close_listeners()
             raise
         self._reporting = self._spawn(self._report_regularly())
+        self._spawn(self._unfold_regularly())
         self._reporter.emit(
             events.ProxyStarted(
                 version=__version__,
@@ -111,7 +119,8 @@ class Server:
         make_room(settings.max_sessions)
         report_every = self._settings.report_every
         self._settings, self._shown, self._upstream = settings, shown, upstream
-        self.terms.change(settings)
+        self.watch.terms.change(settings)
+        self.watch.inquiry.change(settings)
         for session in self.sessions:
             session.guard.reconsider()
         if self._reporting is not None and settings.report_every != report_every:
@@ -256,6 +265,9 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._cancels, return_exceptions=True)
         await self._all_closed()
+        self.watch.clients.stop()
+        await self.watch.inquiry.close()
+        self._reporter.close()
         if self._settings.report_every != NEVER:
             self._reporter.report()
         self._reporter.emit(events.ProxyStopped(cut=cut))
@@ -298,6 +310,11 @@ class Server:
         while self._settings.report_every != NEVER:
             await asyncio.sleep(self._settings.report_every)
             self._reporter.report()
+
+    async def _unfold_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(UNFOLD_EVERY)
+            self._reporter.unfold()
 
 
 def _shown(settings: Settings, reporter: Reporter) -> files.Followed[ClientsContext] | None:

@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from proxy.authentication import Authentication
 from proxy.ending import Ending, Stage
 from proxy.errors import NetworkError
+from proxy.leash.describer import Describer
 from proxy.leash.enforcer import Observer
 from proxy.leash.guard import Guard
 from proxy.leash.identity import Identity
-from proxy.leash.leak import Describer
-from proxy.leash.terms import Terms
+from proxy.leash.watch import Watch
 from proxy.leash.words import unsure
 from proxy.relay import HIGH_WATER, Leg, nowhere
 from proxy.report import events
@@ -36,10 +36,10 @@ class Owner(Protocol):
     """What a session asks of whoever made it.
 
     Attributes:
-        terms: what its sessions are judged by.
+        watch: what its sessions are judged by, and who is told.
     """
 
-    terms: Terms
+    watch: Watch
 
     def over(self, session: "Session") -> None:
         """Both sockets are closed."""
@@ -89,8 +89,8 @@ class Session:
         self.id = f"s-{number:x}"
         self.tracker = Tracker(self._lost_track, self._client_said_goodbye)
         self._identity = Identity(self.id, startup, self.tracker.flow)
-        describer = Describer(self.tracker.flow, owner.terms)
-        self.guard = Guard(loop, self.tracker, owner.terms, describer, reporter, self)
+        describer = Describer(self.tracker.flow, owner.watch.terms)
+        self.guard = Guard(loop, self.tracker, owner.watch, describer, self)
         holding = self.guard.holding
         self.client = Leg(loop, self._client_ended, holding.client_stuffed, holding.client_took)
         self.server = Leg(loop, self._server_ended, self._server_stuffed, holding.server_took)
@@ -211,6 +211,10 @@ class Session:
         )
 
     # What the guard asks.
+
+    def client_transport(self) -> asyncio.Transport | None:
+        """The connection to the client, while there is one."""
+        return self.client.transport
 
     def unread(self) -> int:
         """Bytes that lie in our buffer for the client."""

@@ -125,7 +125,7 @@ class Proxy:
 
 def settings_for(upstream: str, **options: str) -> Settings:
     """Settings of a proxy on a free port; options as flags, with `__` for a dot."""
-    flags = {"listen": "127.0.0.1:0", "upstream": upstream, "drain_timeout": "2s"}
+    flags = {"listen": "127.0.0.1:0", "upstream": upstream, "drain_timeout": "2s", "admin.listen": "none"}
     flags |= {name.replace("__", "."): value for name, value in options.items()}
     return load(None, {}, flags).settings
 

@@ -8,16 +8,19 @@ finer points from src/backend/parser/scan.l), because every simpler rule can be 
 3. A number takes along the letters that stick to it: the server is to judge 1a, 0x1F and 1_000, no digit is to be seen.
 4. A name that holds what cannot be printed becomes `?`: no control character, bidirectional override or line break
    gets out. To Postgres every character beyond ASCII is a letter, also the no-break space somebody pasted before 42.
-5. Comments and white space are one space; lists of literals and rows of them are one `(?)`; `;` only stands between.
+   So does a quoted name with a password in it, of a connection string that was put in the wrong quotes.
+5. Comments and white space are one space; lists of literals and rows of them are one `(?)`, and so are lists of
+   parameters behind IN; of rows that differ in parameters at most the first stays; `;` only stands between.
 6. What is not certain is not shown, and `…` says so. Postgres refuses a text that ends inside a quote, and nobody knows
    which of its quotes is the wrong one: only what stands before the first string is shown. The same where a word is
    at the very end of a string ('O'Reilly', 'it\'s'; also 'a'AS b, which is legal), or a string at that of a number. A
-   text that was cut short may well end inside a quote: only that one is `?`.
+   text that was cut short may well end inside a quote: only that one is `?`. Uncertain, too, is what stands in quotes
+   that only a typesetter takes for quotes: they are letters to Postgres.
 7. In Big5, GBK and Shift JIS the second byte of a character may look like a backslash or a bracket. Where it makes a
    difference which it is (an escape, the end of a name before $ or E'), the rest of the text is uncertain.
 8. Statements made to carry secrets keep their kind alone, in case a secret is written as a name: roles, user mappings,
-   servers, subscriptions, programs of COPY. A setting's value may be a bare word: `?` is all that is shown behind the
-   first = or TO of SET, and of SET name in ALTER and CREATE.
+   servers, subscriptions, programs of COPY; of other statements' OPTIONS that much. A setting's value may be a bare
+   word: `?` is all that is shown behind the first = or TO of SET, and of SET name in ALTER and CREATE.
 """
 
 import re
@@ -73,18 +76,30 @@ def _tokens_pattern(*, backslash_escapes: bool) -> re.Pattern[str]:
 
 _STANDARD = _tokens_pattern(backslash_escapes=False)
 _BACKSLASH = _tokens_pattern(backslash_escapes=True)
+# Quotation marks, accents and primes beyond ASCII: a name with one of them in it is a string somebody pasted.
+_LOOKS_QUOTED = re.compile(
+    "[\xab\xb4\xbb\u02b9-\u02bd\u02ca\u02cb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\uff02\uff07\uff40]"
+)
+# Whoever has a password in a URL, or among a connection's keywords.
+CREDENTIALS = re.compile(r"://[^/]*@|passw(?:or)?d\s*[=:]", re.IGNORECASE)
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 # In masked text a line break is the end of a statement: nothing else leaves one.
 _MASKS = {"number": "?", "string": "?", "blank": " ", "comment": " ", "end": "\n"}
 _BLANKS = re.compile(" {2,}")
 _LIST = re.compile(r"([(\[]) ?[-+]? ?\?(?: ?, ?[-+]? ?\?)* ?(?:([)\]])|,? ?\Z)")
+_PARAMETERS = re.compile(r"(\bIN ?\( ?)\$[0-9]+(?: ?, ?\$[0-9]+)* ?(?:(\))|,? ?\Z)", re.IGNORECASE)
+_PARAMETER = re.compile(r"\$[0-9]+")
+_BRACKET = re.compile(r"([()])")
+_BEFORE_ROW = re.compile(r"(?:\A|,|\bVALUES) ?\Z", re.IGNORECASE)
 _ROWS = re.compile(r"\(\?\)(?: ?, ?\(\?\))*(?: ?,(?: ?\(\??)? ?\Z)?")
 
 _SECRET = re.compile(
     r"(?:CREATE|ALTER) (?:USER MAPPING|ROLE|USER|GROUP|SERVER|SUBSCRIPTION|FOREIGN DATA WRAPPER)\b", re.IGNORECASE
 )
-_PROGRAM = re.compile(r"COPY\b.*?\b(?:FROM|TO) PROGRAM ?\?", re.IGNORECASE)
+_COPY = re.compile(r"COPY\b", re.IGNORECASE)
+_PROGRAM = re.compile(r"(?P<bracket>[()])|\b(?:FROM|TO) PROGRAM\b(?P<quoted> ?\?)?", re.IGNORECASE)
+_OPTIONS = re.compile(r"\A((?:ALTER|CREATE|IMPORT) FOREIGN\b.*?\bOPTIONS ?)\(.*", re.IGNORECASE)
 _SETTING = re.compile(
     r"""\A((?:SET\b[^=]*?|(?:ALTER|CREATE)\b.*?\bSET\b(?:[^=(),"]|"[^"]*+")*?)(?:=|\bTO\b) ?).+""", re.IGNORECASE
 )
@@ -108,7 +123,7 @@ def sanitize(statement: bytes, *, truncated: bool = False, backslash_escapes: bo
     masked, complete = _mask(found, truncated=truncated)
     shown = ""
     for piece in filter(None, map(str.strip, _fold(masked).split("\n"))):
-        shown = f"{shown}; {_guard(piece)}" if shown else _guard(piece)
+        shown = f"{shown}; {guarded(piece)}" if shown else guarded(piece)
         if len(shown) > LIMIT:
             break
     if complete and len(shown) <= LIMIT:
@@ -126,8 +141,15 @@ def _mask(found: Iterator[tuple[str, str]], *, truncated: bool) -> tuple[str, bo
             return "".join(out[:keep]) + "?", False
         if kind == "string" and certain is None:
             certain = len(out)
-        out.append(_MASKS.get(kind) or (token if token.isprintable() else "?"))
+        out.append(_MASKS.get(kind) or (shown_name(token) if kind == "name" else token))
     return "".join(out), not truncated
+
+
+def shown_name(token: str) -> str:
+    """Return a name as it may be shown: it itself, or `?`."""
+    if not token.isprintable() or (token[0] == '"' and CREDENTIALS.search(token)):
+        return "?"
+    return token
 
 
 def tokens(text: str, *, backslash_escapes: bool) -> Iterator[tuple[str, str]]:
@@ -148,6 +170,8 @@ def tokens(text: str, *, backslash_escapes: bool) -> Iterator[tuple[str, str]]:
         kind, at = str(token.lastgroup), token.end()
         if kind == "comment" and (at := _comment_end(text, at)) < 0:
             kind, at = "open", len(text)
+        elif kind == "name" and not token[0].isascii() and token[0][0] != '"' and _LOOKS_QUOTED.search(token[0]):
+            kind = "odd"
         yield kind, text[token.start() : at]
     yield "operators", text[at:]
 
@@ -163,15 +187,51 @@ def _comment_end(text: str, at: int) -> int:
 
 
 def _fold(masked: str) -> str:
-    """Make one of runs of spaces, of lists of literals and of rows of such lists, also where a cut ended them."""
-    return _ROWS.sub("(?)", _LIST.sub(r"\1?\2", _BLANKS.sub(" ", masked)))
+    """Make one of runs of spaces, of lists of literals and of rows that are the same, also where a cut ended them."""
+    text = _PARAMETERS.sub(r"\1?\2", _LIST.sub(r"\1?\2", _BLANKS.sub(" ", masked)))
+    return _ROWS.sub("(?)", _fold_rows(text))
 
 
-def _guard(piece: str) -> str:
-    """Keep the kind alone of a statement made to carry secrets, and the name alone of a setting."""
-    if secret := _SECRET.match(piece):
+def _fold_rows(text: str) -> str:
+    """Drop each row that differs in parameters at most from the one in front of it."""
+    out: list[str] = []
+    shapes: list[str] = []  # the same without the parameters' numbers
+    opened: list[int] = []  # where in out brackets are open
+    rows: dict[int, int] = {}  # where they began, by where they ended
+    for part in _BRACKET.split(text):
+        out.append(part)
+        shapes.append(_PARAMETER.sub("?", part))
+        if part == "(":
+            opened.append(len(out) - 1)
+        elif part == ")" and opened:
+            start, end = opened.pop(), len(out)
+            before = rows.get(start - 1) if out[start - 1].strip() == "," else None
+            if before is not None and shapes[before : start - 1] == shapes[start:end]:
+                del out[start - 1 :], shapes[start - 1 :]
+            elif _BEFORE_ROW.search(out[start - 1]):
+                rows[end] = start
+    return "".join(out)
+
+
+def guarded(statement: str) -> str:
+    """Return what may be told of a statement without literals; of one made to carry secrets, its kind.
+
+    Of a setting it is the name, and of a long one of either no more than LIMIT characters and one.
+    """
+    if secret := _SECRET.match(statement):
         return f"{secret[0].upper()} {ELLIPSIS}"
-    seen = piece[: LIMIT + 1]  # the rest is not shown anyway, and what these rules hide is always behind
-    if _PROGRAM.match(seen):
+    seen = statement[: LIMIT + 1]  # the rest is not shown anyway, and what these rules hide is always behind
+    if _COPY.match(seen) and _runs_program(seen):
         return f"COPY {ELLIPSIS} PROGRAM {ELLIPSIS}"
-    return _SETTING.sub(r"\1?", seen, count=1)
+    return _SETTING.sub(r"\1?", _OPTIONS.sub(rf"\1{ELLIPSIS}", seen, count=1), count=1)
+
+
+def _runs_program(copy: str) -> bool:
+    """Whether a COPY has a PROGRAM, and not only a table of that name in its query."""
+    depth = 0
+    for found in _PROGRAM.finditer(copy):
+        if found["bracket"]:
+            depth += 1 if found["bracket"] == "(" else -1
+        elif not depth or found["quoted"]:
+            return True
+    return False

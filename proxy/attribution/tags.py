@@ -9,10 +9,15 @@ Three spellings, several pairs in one comment separated by commas:
 A pair that is not whole is passed over, and so is a comment that is a hint (`/*+`), has another one inside, or does not
 end. What stands behind text that is not certain (`odd` and `open` of the tokens) may be part of a string: it is no tag.
 Names and values were chosen by a client: their number and length are bounded, and they are printable.
+
+Any comment may parse as a pair, `/* TODO: password: hunter2 */` too. So a log shows only those whose names are known to
+say where a statement comes from, and those the operator has named. A query string, a session id in a path and whatever
+has a password before a host are not shown even then.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import unquote
 
@@ -21,6 +26,31 @@ from proxy.attribution.statements import tokens
 MAX_TAGS: Final = 32
 MAX_NAME: Final = 64  # characters
 MAX_VALUE: Final = 256  # characters; the rest is cut off
+
+# Each list as its project documents it; without what only says which database it was, and without stack traces.
+_SQLCOMMENTER: Final = {
+    *("action", "app_name", "application", "controller", "db_driver", "framework", "route"),
+    *("client_timezone", "dbapi_level", "dbapi_threadsafety", "driver_paramstyle", "libpq_version"),
+}  # google/sqlcommenter: Django, Flask, psycopg2, SQLAlchemy, Sequelize, knex, Spring, Laravel, Go; OpenTelemetry's own
+_MARGINALIA: Final = {
+    *("application", "controller", "controller_with_namespace", "action", "job", "sidekiq_job", "line"),
+    *("hostname", "pid", "request_id"),
+}
+_RAILS: Final = {"application", "pid", "controller", "namespaced_controller", "action", "job", "source_location"}
+_OPENTELEMETRY: Final = {
+    *("code.function.name", "code.file.path", "code.line.number", "code.column.number", "http.route"),
+    *("code.function", "code.namespace", "code.filepath", "code.lineno", "code.column"),  # before version 1.30
+}
+_BY_HAND: Final = {"file", "function", "path", "endpoint", "callsite", "task"}
+
+# The names of tags that any log may show.
+KNOWN: Final = frozenset(_SQLCOMMENTER | _MARGINALIA | _RAILS | _OPENTELEMETRY | _BY_HAND)
+_TRACING: Final = frozenset({"traceparent", "tracestate"})  # fields of their own (trace.py); the second one is opaque
+
+_PATHS: Final = frozenset({"route", "http.route", "path", "endpoint"})
+# Where a query string, or a session id in a path, begins; (?P<id>...) of a route that is a pattern does not begin one.
+_QUERY: Final = re.compile(r"(?:(?<!\()\?|\?(?!P?<|:)|;).*", re.DOTALL)
+_CREDENTIALS: Final = re.compile(r"://[^/]*@|passw(?:or)?d\s*[=:]", re.IGNORECASE)
 
 # One way to match, as in statements.py. A quote that closes nothing sends the search on behind the next comma.
 _PAIR: Final = re.compile(
@@ -47,6 +77,32 @@ def merged(statements: Iterable[bytes], *, backslash_escapes: bool = False) -> d
                 if name in found or len(found) < MAX_TAGS:
                     found[name] = value
     return found
+
+
+def shown(tags: Mapping[str, str], wanted: Collection[str] = ()) -> dict[str, str]:
+    """Return the tags that a log may show; none of them is `traceparent` or `tracestate`.
+
+    Args:
+        tags: as `merged` returns them.
+        wanted: globs for names that are shown besides KNOWN; case counts.
+    """
+    found: dict[str, str] = {}
+    for name, value in tags.items():
+        known = name in KNOWN or any(fnmatchcase(name, glob) for glob in wanted)
+        if known and name.lower() not in _TRACING and not _CREDENTIALS.search(value):
+            found[name] = _QUERY.sub("", value) if name in _PATHS else value
+    return found
+
+
+def last_comment(end: bytes) -> bytes:
+    """The comment that ends a text of which only the end is known; b"" if none does.
+
+    The end begins anywhere, in a string perhaps. But what a server takes ends with the end of a comment only if that
+    is one.
+    """
+    text = end.rstrip(b" \t\r\n\f\v;")
+    begin = text.rfind(b"/*")
+    return text[begin:] if text.endswith(b"*/") and begin >= 0 else b""
 
 
 def _comments(statement: bytes, *, backslash_escapes: bool) -> Iterator[str]:

@@ -24,6 +24,7 @@ LIMITS: Final = {
     "terminate_after": "3s",
     "drain_timeout": "1s",
     "report_every": "never",
+    "admin.listen": "none",
 }
 INTRODUCTION: Final = """\
 An embedded Postgres {version}, pgleash in front of it, and an application with {parts} parts, for {length}.
@@ -100,5 +101,5 @@ def _introduce(postgres: Postgres, settings: Settings, length: float) -> None:
 
 def _conclude(reporter: Reporter) -> None:
     print("\nWho leaked, how often and for how long:\n")
-    print(ledger_table(reporter.ledger))
+    print(ledger_table(reporter.ledger.reports()))
     print("\nweb-shop, night-report and price-cache were busy or outside of a transaction: never flagged.")

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from proxy.leash import words
+from proxy.leash.describer import Describer
 from proxy.leash.holding import Holding, Sockets
-from proxy.leash.leak import Cause, Describer, OpenLeak
+from proxy.leash.leak import Cause, OpenLeak
 from proxy.leash.policy import Action
 from proxy.leash.safety import unsafe
-from proxy.leash.terms import Terms
+from proxy.leash.telling import Connected, Telling
+from proxy.leash.watch import Watch
 from proxy.report import events, summary
-from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
 from proxy.wire.hold import Hold
 from proxy.wire.tracker import Tracker
@@ -21,7 +22,7 @@ TRY_AGAIN: Final = 0.2  # seconds until what was not safe may be
 Observer = Callable[[bytes, float], None]
 
 
-class Leashed(Sockets, Protocol):
+class Leashed(Sockets, Connected, Protocol):
     """What the guard asks of a session, and asks it to do."""
 
     def facts(self) -> events.Session:
@@ -88,9 +89,9 @@ class Enforcer:
 
     Args:
         tracker: what is known of the session.
-        terms: what is done, and how much of it.
+        watch: by what is judged, and who else is to know.
         describer: makes the facts of a leak.
-        reporter: takes events.
+        telling: tells of it.
         session: the session.
         guard: sees to it that something is done when it is due.
 
@@ -99,22 +100,23 @@ class Enforcer:
     """
 
     __slots__ = (
-        "_bars", "_describer", "_guard", "_reporter", "_session", "_terms", "_told", "_tracker", "leak",
+        "_bars", "_clients", "_describer", "_guard", "_session", "_telling", "_terms", "_told", "_tracker", "leak",
     )  # fmt: skip
 
     def __init__(
         self,
         tracker: Tracker,
-        terms: Terms,
+        watch: Watch,
         describer: Describer,
-        reporter: Reporter,
+        telling: Telling,
         session: Leashed,
         guard: Guarding,
     ) -> None:
         self._tracker = tracker
-        self._terms = terms
+        self._terms = watch.terms
+        self._clients = watch.clients
         self._describer = describer
-        self._reporter = reporter
+        self._telling = telling
         self._session = session
         self._guard = guard
         self._bars: dict[Action, Bar] = {}  # of the leak that is open
@@ -163,7 +165,11 @@ class Enforcer:
         """Tell of it; from now on it is a leak."""
         facts = self._describer.leak(self._session.facts(), cause, now)
         leak = self._open(facts, cause)
-        self._reporter.emit(events.LeakFlagged(summary=summary.flagged(facts), leak=facts, flagged=True))
+        self._telling.ask(facts)
+        self._telling.tell(
+            facts, lambda leak: events.LeakFlagged(summary=summary.flagged(leak), leak=leak, flagged=True)
+        )
+        self._clients.flagged(facts.client, cause.limit or 0.0)
         return leak
 
     def _open(self, facts: events.Leak, cause: Cause) -> OpenLeak:
@@ -208,15 +214,18 @@ class Enforcer:
         leak.spared.add((action, bar.reason))
         facts, flagged = self.facts(cause, now)
         spared = self._terms.budget.spared.happened(now) if bar.reason == "budget" else None
-        event = events.LeakSpared(
-            summary=summary.spared(facts, action.value, bar.reason, bar.detail),
-            leak=facts, flagged=flagged, action=action.value, reason=bar.reason, detail=bar.detail,
-            spared=spared, first=first,
-        )  # fmt: skip
+
+        def make(leak: events.Leak) -> events.LeakSpared:
+            return events.LeakSpared(
+                summary=summary.spared(leak, action.value, bar.reason, bar.detail),
+                leak=leak, flagged=flagged, action=action.value, reason=bar.reason, detail=bar.detail,
+                spared=spared, first=first,
+            )  # fmt: skip
+
         if spared == 0:  # a line a minute says enough
-            self._reporter.count(event)
+            self._telling.count(make(facts))
         else:
-            self._reporter.emit(event)
+            self._telling.tell(facts, make)
 
     def _roll_back(self, cause: Cause, now: float, asked_by: str = "") -> None:
         facts, _ = self.facts(cause, now)
@@ -235,10 +244,16 @@ class Enforcer:
         if problem:
             self._end(facts, words.unsure(problem, facts), detail=problem, asked_by=asked_by)
             return
+        if self.leak is None:
+            self._telling.ask(facts, blast=False)
         leak = self.leak or self._open(facts, cause)
         leak.rolled_back = now
-        text = summary.rolled_back(facts)
-        self._reporter.emit(events.LeakRolledBack(summary=text, leak=facts, flagged=flagged, asked_by=asked_by))
+        self._telling.tell(
+            facts,
+            lambda leak: events.LeakRolledBack(
+                summary=summary.rolled_back(leak), leak=leak, flagged=flagged, asked_by=asked_by
+            ),
+        )
         self._guard.look_at(now)
 
     def _terminate(self, cause: Cause, now: float) -> None:
@@ -248,11 +263,15 @@ class Enforcer:
     def _end(self, facts: events.Leak, last_words: bytes, *, detail: str = "", asked_by: str = "") -> None:
         leak, self.leak = self.leak, None
         rolled_back = leak is not None and leak.rolled_back is not None
-        self._reporter.emit(
-            events.LeakTerminated(
-                summary=summary.terminated(facts, rolled_back=rolled_back), leak=facts,
-                flagged=leak is not None and not rolled_back, rolled_back=rolled_back, detail=detail, asked_by=asked_by,
-            )
+        flagged = leak is not None and not rolled_back
+        if leak is None:
+            self._telling.ask(facts, blast=False)
+        self._telling.tell(
+            facts,
+            lambda leak: events.LeakTerminated(
+                summary=summary.terminated(leak, rolled_back=rolled_back), leak=leak,
+                flagged=flagged, rolled_back=rolled_back, detail=detail, asked_by=asked_by,
+            ),
         )  # fmt: skip
         self._session.terminate(last_words)
 

@@ -10,17 +10,23 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from proxy.leash import outcome
+from proxy.leash.describer import Describer
 from proxy.leash.enforcer import Enforcer, Leashed
+from proxy.leash.forgotten import Forgotten
+from proxy.leash.habit import Habit
 from proxy.leash.holding import Holding
-from proxy.leash.leak import Cause, Describer, OpenLeak
+from proxy.leash.leak import Cause, OpenLeak
+from proxy.leash.mistakes import Mistakes
 from proxy.leash.policy import Action, View, judge
-from proxy.leash.terms import Terms
+from proxy.leash.telling import Telling
 from proxy.leash.unread import SAMPLE_EVERY
+from proxy.leash.watch import Watch
 from proxy.leash.watchdog import Watchdog
 from proxy.report import events
-from proxy.report.reporter import Reporter
 from proxy.settings import NEVER
+from proxy.wire.mistake import Mistake
 from proxy.wire.tracker import Tracker
+from proxy.wire.transaction import Transaction
 
 Result = TypeVar("Result")
 
@@ -37,9 +43,8 @@ class Guard:
     Args:
         loop: whose clock counts.
         tracker: what is known of the session.
-        terms: what it may do, and what is done about it.
+        watch: what it may do, what is done about it, who is told of it.
         describer: makes the facts of a leak.
-        reporter: takes events.
         session: the session.
 
     Attributes:
@@ -49,30 +54,32 @@ class Guard:
     """
 
     __slots__ = (
-        "_describer", "_earliest", "_loop", "_reporter", "_session", "_terms", "_tracker", "_watchdog", "enforcer",
-        "holding", "stopped",
+        "_describer", "_earliest", "_forgotten", "_habit", "_loop", "_mistakes", "_session", "_telling", "_tracker",
+        "_watch", "_watchdog", "enforcer", "holding", "stopped",
     )  # fmt: skip
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         tracker: Tracker,
-        terms: Terms,
+        watch: Watch,
         describer: Describer,
-        reporter: Reporter,
         session: Leashed,
     ) -> None:
         self._loop = loop
         self._tracker = tracker
-        self._terms = terms
-        self._earliest = terms.earliest
+        self._watch = watch
+        self._earliest = watch.terms.earliest
         self._describer = describer
-        self._reporter = reporter
         self._session = session
         self._watchdog = Watchdog(loop, self._look)
         self.holding = Holding(loop, tracker, session, self.safely, self._turned)
         self.holding.wanted = self._earliest != NEVER
-        self.enforcer = Enforcer(tracker, terms, describer, reporter, session, self)
+        self._telling = Telling(watch.inquiry, watch.reporter, session)
+        self.enforcer = Enforcer(tracker, watch, describer, self._telling, session, self)
+        self._forgotten = Forgotten(tracker, watch, self, describer, session, self._telling)
+        self._mistakes = Mistakes(tracker.flow, describer, session, self._telling)
+        self._habit = Habit(tracker.flow, watch.habits, session)
         self.stopped = False
 
     # Bytes, shown after they were forwarded.
@@ -96,8 +103,47 @@ class Guard:
         self._session.observe(self._frontend_flagged, self._backend_flagged)
 
     def start(self) -> None:
+        """Judge from now on."""
+        self._watch.clients.add(self)
+        self._tracker.flow.noticed = self._noticed
+        self._tracker.flow.transaction.block_over = self._block_over
+        self._turned(self._loop.time())  # a session that is never used is idle, too
+        self._follow_loosely()
+
+    def _follow_loosely(self) -> None:
         """Look at bytes as cheaply as can be: no leak is open."""
         self._session.observe(self.frontend, self._tracker.backend)
+
+    # What the others of the same client see.
+
+    @property
+    def client(self) -> events.Client:
+        """Whose session it is."""
+        return self._session.facts().client
+
+    @property
+    def used_at(self) -> float:
+        """When bytes of either side came last, seconds of the loop's clock."""
+        return self._tracker.flow.now
+
+    @property
+    def held(self) -> OpenLeak | None:
+        """The leak that it is in, while that holds."""
+        leak = self.enforcer.leak
+        holds = leak is not None and leak.held_s is None and leak.rolled_back is None
+        return leak if holds else None
+
+    # What the tracker tells of besides.
+
+    def _noticed(self, mistake: Mistake) -> None:
+        leak = self.enforcer.leak
+        if leak is None or leak.rolled_back is None:  # else it is our doing, and the client is told
+            self.safely(lambda: self._mistakes.noticed(mistake))
+
+    def _block_over(self, transaction: Transaction, now: float) -> None:
+        leak = self.enforcer.leak
+        if leak is None or leak.rolled_back is None:  # else it has not ended by itself
+            self._habit.ended(transaction, now)
 
     # The deadline.
 
@@ -109,7 +155,7 @@ class Guard:
         """The terms have changed: judge by the new ones at once."""
         if self.stopped:
             return
-        self._earliest = self._terms.earliest
+        self._earliest = self._watch.terms.earliest
         self.holding.wanted = self._earliest != NEVER
         self.enforcer.unbar()
         self.look_at(self._loop.time())
@@ -121,7 +167,7 @@ class Guard:
 
     def look_at(self, when: float) -> None:
         """Judge at this time, whatever was planned."""
-        self._watchdog.arm(when if self._tracker.in_transaction else NEVER)
+        self._watchdog.arm(when)
 
     def _look(self, now: float) -> float:
         wake = self.safely(lambda: self._judge(now))
@@ -135,8 +181,10 @@ class Guard:
             self._session.give_up_client()
             return NEVER
         hold = self.holding.now(now)
-        ruling = self._terms.ruling(self._session.facts().client, self._describer.tags)
+        ruling = self._watch.terms.ruling(self.client, self._describer.tags)
         started = self._started()
+        if started is None:
+            return self._forgotten.judge(ruling, now)
         refused: set[Action] = set()
         while True:
             barred = self.enforcer.barred(hold, now) | refused
@@ -170,13 +218,12 @@ class Guard:
             self._resolve(leak, now)
 
     def _resolve(self, leak: OpenLeak, now: float, how: str | None = None) -> None:
-        event = outcome.resolved(leak, self._tracker, self._describer, now, how)
+        ending = outcome.over(leak, self._tracker, self._describer, now, how)
         self.enforcer.forget()
-        self.start()
+        self._follow_loosely()
         if self._tracker.in_transaction:  # the next one began without a request
             self._turned(now)
-        if leak.rolled_back is None:
-            self._reporter.emit(event)
+        self._telling.tell(*ending)
 
     # The end of the session.
 
@@ -198,7 +245,7 @@ class Guard:
         running = "" if hold else self._describer.text(self._tracker.flow.last)
         facts, _ = self.enforcer.facts(Cause(outcome.hold_left(leak, hold), abandoned=True), now)
         self.enforcer.forget()
-        self._reporter.emit(outcome.abandoned(leak, facts, how, running))
+        self._telling.tell(*outcome.abandoned(leak, facts, how, running))
 
     def server_gone(self, now: float) -> None:
         """The server ended the session, and its transaction with it."""
@@ -218,6 +265,7 @@ class Guard:
     def stop(self) -> None:
         """Judge no more."""
         self.stopped = True
+        self._watch.clients.discard(self)
         self._session.observe(ignore, ignore)
         self._earliest = NEVER
         self._watchdog.disarm()
@@ -230,5 +278,5 @@ class Guard:
         except Exception as error:  # noqa: BLE001 - the watcher cannot hurt the watched
             self.enforcer.forget()
             self.stop()
-            self._reporter.emit(events.InternalError.of(error))
+            self._watch.reporter.emit(events.InternalError.of(error))
             return None

@@ -1,18 +1,12 @@
-"""One leak, from its flag to the end of its transaction, and its facts for the log."""
+"""One leak, from its flag to the end of its transaction."""
 
 import secrets
 from typing import Final, NamedTuple
 
-from proxy.attribution.classify import ABANDONED, leak_class
-from proxy.attribution.statements import sanitize
-from proxy.attribution.tags import merged
 from proxy.leash.policy import Action
-from proxy.leash.terms import Terms
 from proxy.report import events
-from proxy.settings import DEFAULT_RULE, LogStatements
-from proxy.wire.flow import MessageFlow
+from proxy.settings import DEFAULT_RULE
 from proxy.wire.hold import Hold, HoldKind
-from proxy.wire.statements import STATEMENT_BYTES, beginning
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import Transaction
 
@@ -87,58 +81,3 @@ class OpenLeak:
         if flagged is None or self.cause.reads_on:
             return False
         return hold is not None and hold.kind is flagged.kind and hold.since <= flagged.since
-
-
-class Describer:
-    """Makes the facts of one session's leaks.
-
-    Args:
-        flow: what is known of the session.
-        terms: how much of a statement's text may be told.
-    """
-
-    __slots__ = ("_flow", "_terms")
-
-    def __init__(self, flow: MessageFlow, terms: Terms) -> None:
-        self._flow = flow
-        self._terms = terms
-
-    def text(self, statement: bytes) -> str:
-        """A statement as the log may show it."""
-        if self._terms.statements is LogStatements.OFF or not statement:
-            return ""
-        truncated = len(statement) >= STATEMENT_BYTES
-        return sanitize(
-            beginning(statement), truncated=truncated, backslash_escapes=self._flow.backend.backslash_escapes
-        )
-
-    def tags(self) -> dict[str, str]:
-        """The tags of the transaction's statements, as far as they are kept; those of a later one win."""
-        flow = self._flow
-        statements = (flow.opener, flow.transaction.first_write, flow.last)
-        return merged(statements, backslash_escapes=flow.backend.backslash_escapes)
-
-    def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
-        """The facts of what is held now."""
-        flow = self._flow
-        kind = cause.hold.kind if cause.hold else None
-        age = now - flow.transaction.started
-        held = now - cause.hold.since if cause.hold else 0.0
-        wrote = bool(flow.transaction.first_write)
-        return events.Leak(
-            id=leak_id or new_id(),
-            leak_class=ABANDONED if cause.abandoned else leak_class(kind, by_age=cause.by_age, wrote=wrote),
-            hold=kind.value if kind else "",
-            held_s=age if cause.by_age else held,
-            limit_s=cause.limit,
-            rule=cause.rule,
-            session=session,
-            transaction=events.TransactionFacts(
-                age_s=age,
-                idle_s=flow.transaction.idle + held,
-                statements=flow.statements,
-                opener=self.text(flow.opener),
-                first_write=self.text(flow.transaction.first_write),
-                last=self.text(flow.last),
-            ),
-        )

@@ -1,18 +1,33 @@
-"""How a leak ended that pgleash did not end: its events."""
+"""How a leak ended that pgleash did not end: its events, made from the facts once these are complete."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
-from proxy.leash.leak import Describer, OpenLeak
+from proxy.leash.describer import Describer
+from proxy.leash.leak import OpenLeak
 from proxy.report import events, summary
+from proxy.wire.exits import Exit, exit_of
 from proxy.wire.hold import Hold
+from proxy.wire.statements import beginning
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import ROLLBACK
 
 
-def resolved(
-    leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, outcome: str | None
-) -> events.LeakResolved:
-    """A flagged transaction has ended.
+class Ending(NamedTuple):
+    """What is to be told.
+
+    Attributes:
+        facts: what is known of the leak.
+        make: makes the event from them.
+    """
+
+    facts: events.Leak
+    make: Callable[[events.Leak], events.LeakEvent]
+
+
+def over(leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, outcome: str | None) -> Ending:
+    """The transaction that was flagged has ended, or the failed one that a rollback of ours had left.
 
     Args:
         leak: what was flagged.
@@ -21,6 +36,8 @@ def resolved(
         now: seconds of the loop's clock.
         outcome: how it ended, if the transaction itself does not tell.
     """
+    if leak.rolled_back is not None:
+        return _returned(leak, tracker, describer)
     transaction = tracker.flow.transaction
     same = transaction.number == leak.number
     age = now - leak.started
@@ -29,10 +46,28 @@ def resolved(
         held_s=age if leak.held_s is None else leak.held_s,
         transaction=dataclasses.replace(leak.facts.transaction, age_s=age),
     )
-    outcome = outcome or (transaction.outcome if same else transaction.followed_outcome) or ROLLBACK
+    ended = outcome or (transaction.outcome if same else transaction.followed_outcome) or ROLLBACK
     resumed_with = describer.text(leak.resumed_with)
-    text = summary.resolved(facts, outcome, resumed_with)
-    return events.LeakResolved(summary=text, leak=facts, flagged=True, outcome=outcome, resumed_with=resumed_with)
+    return Ending(
+        facts,
+        lambda leak: events.LeakResolved(
+            summary=summary.resolved(leak, ended, resumed_with), leak=leak, flagged=True, outcome=ended,
+            resumed_with=resumed_with,
+        ),
+    )  # fmt: skip
+
+
+def _returned(leak: OpenLeak, tracker: Tracker, describer: Describer) -> Ending:
+    last = tracker.flow.last
+    returned_with = describer.text(last)
+    would_commit = exit_of(beginning(last)) is Exit.COMMIT
+    return Ending(
+        leak.facts,
+        lambda leak: events.LeakReturned(
+            summary=summary.returned(leak, returned_with, would_commit=would_commit), leak=leak, flagged=False,
+            returned_with=returned_with, would_commit=would_commit,
+        ),
+    )  # fmt: skip
 
 
 def hold_left(leak: OpenLeak | None, hold: Hold | None) -> Hold | None:
@@ -40,7 +75,7 @@ def hold_left(leak: OpenLeak | None, hold: Hold | None) -> Hold | None:
     return hold or (leak.cause.hold if leak is not None and leak.held_s is None else None)
 
 
-def abandoned(leak: OpenLeak | None, facts: events.Leak, how: str, running: str) -> events.LeakAbandoned:
+def abandoned(leak: OpenLeak | None, facts: events.Leak, how: str, running: str) -> Ending:
     """The client went away with a transaction open.
 
     Args:
@@ -53,5 +88,10 @@ def abandoned(leak: OpenLeak | None, facts: events.Leak, how: str, running: str)
         facts = dataclasses.replace(facts, held_s=facts.transaction.age_s)
     elif leak is not None and leak.held_s is not None:
         facts = dataclasses.replace(facts, hold=leak.facts.hold, held_s=max(facts.held_s, leak.held_s))
-    text = summary.abandoned(facts, how, running)
-    return events.LeakAbandoned(summary=text, leak=facts, flagged=leak is not None, how=how, running=running)
+    flagged = leak is not None
+    return Ending(
+        facts,
+        lambda leak: events.LeakAbandoned(
+            summary=summary.abandoned(leak, how, running), leak=leak, flagged=flagged, how=how, running=running
+        ),
+    )

@@ -20,10 +20,12 @@ class Limits(NamedTuple):
     terminate_after: float = NEVER
     flag_transaction_after: float = NEVER
     terminate_transaction_after: float = NEVER
+    flag_idle_session_after: float = NEVER
+    terminate_idle_session_after: float = NEVER
 
     @property
     def earliest(self) -> float:
-        """The soonest that anything can be due after a transaction has begun."""
+        """The soonest that anything can be due after a request."""
         return min(self)
 
     @classmethod

@@ -20,6 +20,7 @@ class Terms:
         observing: whether nothing is done about it.
         budget: how much may be done.
         statements: how much of a statement's text may be told.
+        tags: the names of tags that may be told besides the well-known ones, as globs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -32,6 +33,7 @@ class Terms:
         self.observing = settings.mode is Mode.OBSERVE
         self.budget.per_minute = settings.actions_per_minute
         self.statements = settings.log.statements
+        self.tags = settings.attribution.tags
 
     @property
     def earliest(self) -> float:

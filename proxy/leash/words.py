@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from proxy.report.events import Leak
+from proxy.report.events import IdleSession, Leak
 from proxy.report.summary import limit, seconds
 from proxy.wire import replies
 
@@ -26,6 +26,17 @@ def last_words(leak: Leak, *, by_age: bool) -> bytes:
         "terminating connection due to idle-in-transaction timeout",
         detail=f"The transaction was held for {seconds(leak.held_s)} ({leak.hold}); {_limited(leak)}.",
         hint=_hint(leak),
+    )
+
+
+def idle_session(event: IdleSession) -> bytes:
+    """A FATAL as Postgres's own idle_session_timeout sends it."""
+    return replies.fatal(
+        replies.IDLE_SESSION_TIMEOUT,
+        "terminating connection due to idle-session timeout",
+        detail=f"The session was idle for {seconds(event.idle_s)} while others of its client were used; "
+        f"the limit is {limit(event.limit_s)}.",
+        hint=f"The log of pgleash has more about session {event.session.id}.",
     )
 
 

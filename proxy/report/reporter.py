@@ -1,10 +1,12 @@
-"""Where the rest of pgleash hands its events in: they are counted in the ledger and written to the log."""
+"""Where the rest of pgleash hands its events in: counted in the ledger, folded where identical, written to the log."""
 
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from proxy.report.event import Event
+from proxy.report.folding import Folding
 from proxy.report.ledger import Ledger
 
 
@@ -23,19 +25,26 @@ class Reporter:
 
     Args:
         sink: the log.
+        clock: seconds that only go forward.
 
     Attributes:
         ledger: who has leaked so far.
     """
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, clock: Callable[[], float] = time.monotonic) -> None:
         self._sink = sink
+        self._clock = clock
+        self._folding = Folding()
         self.ledger = Ledger()
 
     def emit(self, event: Event) -> None:
         """Something happened."""
         with contextlib.suppress(Exception):  # an event that cannot be told must not end what it is about
             self.ledger.record(event)
+            self._write(self._folding.take(event, self._clock()))
+
+    def _write(self, events: Iterable[Event]) -> None:
+        for event in events:
             self._sink.write(event)
 
     def count(self, event: Event) -> None:
@@ -50,5 +59,12 @@ class Reporter:
 
     def report(self) -> None:
         """Write what is new in the ledger."""
-        for line in self.ledger.report():
-            self._sink.write(line)
+        self._write(self.ledger.report())
+
+    def unfold(self) -> None:
+        """Write how many identical events had no line, of the minutes that are over."""
+        self._write(self._folding.over(self._clock()))
+
+    def close(self) -> None:
+        """Write how many had none, of all."""
+        self._write(self._folding.rest())

@@ -1,38 +1,45 @@
-"""The ledger as a table that a person reads."""
+"""Tables that a person reads in a terminal."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from proxy.report.events import Client
-from proxy.report.ledger import Account
-from proxy.report.summary import seconds
+from proxy.report.events import LeakReport
+from proxy.report.summary import seconds, who
 
 MAX_OPENER: Final = 48  # characters: the table should fit a terminal
 
-COUNTS: Final = ("leaks", "open", "rolled_back", "terminated", "spared", "resolved", "abandoned")
-TIMES: Final = ("held", "longest")
-HEAD: Final = ("client", *(name.replace("_", " ") for name in COUNTS), *TIMES, "last opened by")
+HEAD: Final = (
+    "client", "leaks", "open", "false alarms", "rolled back", "terminated", "abandoned", "held", "longest", "opened by",
+)  # fmt: skip
 NUMBERS: Final = frozenset(HEAD[1:-1])
 
 
-def ledger_table(accounts: Iterable[tuple[Client, Account]]) -> str:
-    """Who leaked how often and how long; who held longest comes first."""
-    ranked = sorted(accounts, key=lambda entry: entry[1].held_s, reverse=True)
-    return _align([HEAD, *(_row(client, account) for client, account in ranked)])
+def ledger_table(reports: Iterable[LeakReport]) -> str:
+    """Who leaked how often and how long, as they are ordered."""
+    return align(HEAD, [_row(report) for report in reports], NUMBERS)
 
 
-def _row(client: Client, account: Account) -> tuple[str, ...]:
-    name = f"{client.application_name or client.user} ({client.user}@{client.database}, {client.address or 'local'})"
-    counts = (getattr(account, name) for name in COUNTS)
-    opener = account.last_opener
-    short = opener if len(opener) <= MAX_OPENER else opener[: MAX_OPENER - 1] + "…"
-    return (name, *map(str, counts), seconds(account.held_s), seconds(account.longest_s), short)
+def _row(report: LeakReport) -> tuple[str, ...]:
+    numbers = (
+        report.leaks, report.open, report.committed, report.rolled_back, report.terminated, report.abandoned,
+    )  # fmt: skip
+    lengths = (seconds(report.held_s), seconds(report.longest_s))
+    return (who(report.client), *map(str, numbers), *lengths, shortened(report.opener or report.fingerprint))
 
 
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return "\n".join("  ".join(map(_pad, row, widths, HEAD)).rstrip() for row in rows)
+def shortened(text: str, length: int = MAX_OPENER) -> str:
+    """A text that fits its column."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _pad(text: str, width: int, column: str) -> str:
-    return text.rjust(width) if column in NUMBERS else text.ljust(width)
+def align(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str]) -> str:
+    """Rows below their head, each column as wide as it needs; those in `numbers` to the right."""
+    table = [head, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            text.rjust(width) if name in numbers else text.ljust(width)
+            for text, width, name in zip(row, widths, head, strict=True)
+        ).rstrip()
+        for row in table
+    )

@@ -11,6 +11,7 @@ from proxy.settings.rules import Rules
 from proxy.settings.values import Address, Duration, Model, parse_address
 
 LISTEN_PORT: Final = 6432
+ADMIN_PORT: Final = 9433
 POSTGRES_PORT: Final = 5432
 
 
@@ -31,6 +32,12 @@ Upstream = Annotated[
     Address,
     BeforeValidator(lambda value: parse_address(value, POSTGRES_PORT)),
     PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+AdminListen = Annotated[
+    Address | None,
+    BeforeValidator(lambda value: None if value == "none" else parse_address(value, ADMIN_PORT)),
+    PlainSerializer(lambda address: str(address or "none"), return_type=str),
     WithJsonSchema({"type": "string"}),
 ]
 Count = Annotated[int, Field(ge=1)]
@@ -64,6 +71,7 @@ class LogStatements(enum.StrEnum):
     """What of a statement's text is logged."""
 
     SANITIZED = "sanitized"
+    FINGERPRINT = "fingerprint"
     OFF = "off"
 
 
@@ -159,8 +167,51 @@ class Log(Model):
     format: LogFormat = Field(LogFormat.AUTO, description="json, console; auto is console on a terminal")
     level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning, error")
     statements: Statements = Field(
-        LogStatements.SANITIZED, description="sanitized (literals replaced) or off; raw text is never logged"
+        LogStatements.SANITIZED,
+        description="sanitized (literals replaced), fingerprint (the hash alone), off; never raw text",
     )
+
+
+# What may hold a password is neither shown nor quoted in an error.
+Secret = Annotated[
+    str | None,
+    BeforeValidator(lambda value: None if value in ("none", "") else value),
+    PlainSerializer(lambda text: "********" if text else "none", return_type=str),
+    WithJsonSchema({"type": "string"}),
+]
+
+
+class Attribution(Model):
+    """How far culprits are named."""
+
+    processes: bool = Field(default=True, description="look up the client's process where the kernel lets us")
+    blast_radius_dsn: Secret = Field(
+        _default("none"),
+        repr=False,
+        description="how to connect as a role with pg_monitor, to add locks held and sessions blocked to a leak",
+    )
+    tags: tuple[str, ...] = Field(
+        (), description="names of tags that are logged besides the well-known ones, as globs; see docs/attribution.md"
+    )
+
+
+class Admin(Model):
+    """The API that tells what goes on."""
+
+    listen: AdminListen = Field(
+        _default(f"127.0.0.1:{ADMIN_PORT}"),
+        description="host:port, or an absolute directory, of the API; none for no API",
+    )
+    token_file: File = Field(
+        _default("none"), description="file with the bearer token that off loopback everything needs"
+    )
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "Admin":
+        """Who can reach it sees who leaks, and their statements."""
+        if self.listen is not None and not self.listen.is_local and not self.token_file:
+            raise ValueError(f"listen {self.listen} needs token_file: others could reach it; or listen on 127.0.0.1")
+        return self
 
 
 class Settings(Model):
@@ -186,6 +237,13 @@ class Settings(Model):
     terminate_transaction_after: Duration = Field(
         _default("never"), description="age of a transaction at which its session ends"
     )
+    flag_idle_session_after: Duration = Field(
+        _default("never"),
+        description="a session idle outside a transaction for so long, while others of its client work, is reported",
+    )
+    terminate_idle_session_after: Duration = Field(
+        _default("never"), description="such a session is ended; some pools rest connections for long"
+    )
     actions_per_minute: Count = Field(
         60, description="rollbacks and terminations in any minute, over all sessions; beyond it leaks are only flagged"
     )
@@ -205,6 +263,8 @@ class Settings(Model):
     drain_timeout: Duration = Field(_default("25s"), description="after SIGTERM, how long open transactions may take")
     client_tls: ClientTls = Field(ClientTls(), description="TLS towards clients")
     upstream_tls: UpstreamTls = Field(UpstreamTls(), description="TLS towards the server")
+    attribution: Attribution = Field(Attribution(), description="how far culprits are named")
+    admin: Admin = Field(Admin(), description="the API behind pgleash leaks, sessions and advise")
     log: Log = Field(Log(), description="the log")
     report_every: Duration = Field(_default("60s"), description="period of leak.report, when something changed")
     rules: Rules = Field((), description="limits for single clients, the first that matches; see docs/rules.md")

@@ -186,6 +186,8 @@ class Rule(_Part):
     terminate_after: Limit = _unset("hold length at which the session is ended")
     flag_transaction_after: Limit = _unset("age of a transaction at which it is reported")
     terminate_transaction_after: Limit = _unset("age of a transaction at which its session ends")
+    flag_idle_session_after: Limit = _unset("an idle session, while others of its client are used, is reported")
+    terminate_idle_session_after: Limit = _unset("such a session is ended")
 
     @model_validator(mode="after")
     def _of_use(self) -> "Rule":

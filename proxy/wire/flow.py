@@ -123,6 +123,12 @@ class MessageFlow:
             return Hold(HoldKind.IDLE_IN_FAILED_TRANSACTION, self._turn_since)
         return Hold(HoldKind.IDLE_IN_TRANSACTION, self._turn_since)
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the session has been idle outside of a transaction; None if it is not."""
+        idle = self.phase is Phase.READY and self.status == m.IDLE and self.due.quiet
+        return self._turn_since if idle else None
+
     def _parsed_text(self) -> bytes:
         """What stands for a statement where none was executed."""
         return UNKNOWN if self.transaction.statements else self._statements.parsed

@@ -121,6 +121,11 @@ class Tracker:
         """What the client holds, as far as messages tell."""
         return self.flow.hold() if self.opaque is None else None
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when the session has been idle outside of a transaction; None if it is not."""
+        return self.flow.idle_since if self.opaque is None else None
+
     def frontend(self, data: bytes, now: float) -> None:
         """Look at bytes that were forwarded to the server at `now` (seconds)."""
         if self.opaque is None:

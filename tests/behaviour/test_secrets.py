@@ -65,7 +65,9 @@ def test_no_secret_in_what_is_done_about_a_leak(postgres: Postgres, start_proxy:
     proxy = start_proxy(flag_after="50ms", rollback_after="10s", rules=by_tag)
     with RawClient(dsn(proxy, postgres)) as client:
         leak_everywhere(client)
-        client.send(m.run(f"SELECT '{SECRET}' /* job:{SECRET} */") + m.FLUSH)
+        client.send(
+            m.run(f"SELECT '{SECRET}' /* job:nightly, password:{SECRET}, route:/reset?token={SECRET} */") + m.FLUSH
+        )
         client.receive_until("C")
         assert proxy.recorder.wait(LeakSpared).leak.rule == "jobs"
         client.send(m.SYNC)

@@ -3,16 +3,20 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
+from proxy.leash.clients import Clients
+from proxy.leash.describer import Describer
 from proxy.leash.enforcer import Observer
 from proxy.leash.guard import Guard
-from proxy.leash.leak import Describer
 from proxy.leash.policy import Limits
+from proxy.leash.inquiry import Inquiry
 from proxy.leash.terms import Terms
+from proxy.leash.watch import Watch
 from proxy.report.event import Event
 from proxy.report.events import Client, Session
+from proxy.report.habits import AllHabits
 from proxy.report.reporter import Reporter
 from proxy.settings import NEVER, Settings
 from proxy.wire.tracker import Tracker
@@ -105,7 +109,15 @@ class FakeSession:
         loop = cast("asyncio.AbstractEventLoop", self.loop)
         self.reporter = Reporter(self)
         describer = Describer(self.tracker.flow, self.terms)
-        self.guard = Guard(loop, self.tracker, self.terms, describer, self.reporter, self)
+        settings = self.settings(**limits)
+        self.watch = Watch(
+            self.terms,
+            self.reporter,
+            clients=Clients(self.reporter, lambda: loop),
+            habits=AllHabits(),
+            inquiry=Inquiry(settings, self.reporter, self.spawn),
+        )
+        self.guard = Guard(loop, self.tracker, self.watch, describer, self)
         self.frontend: Observer = lambda _data, _now: None
         self.backend: Observer = self.frontend
         self.guard.start()
@@ -144,6 +156,13 @@ class FakeSession:
         return bool(event)
 
     # A Leashed.
+
+    def client_transport(self) -> asyncio.Transport | None:
+        return None
+
+    @staticmethod
+    def spawn(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        raise AssertionError(f"there is nobody to ask: {work}")
 
     def unread(self) -> int:
         return self.in_buffer_for_client

@@ -61,7 +61,7 @@ def test_a_block_that_is_over_is_over() -> None:
     leaking.client(m.query("ROLLBACK"))
     leaking.server(m.queried("ROLLBACK", "I"))
     leaking.loop.advance(100)
-    assert leaking.names() == ["leak.rolled_back"]
+    assert leaking.names() == ["leak.rolled_back", "leak.returned"]
     leaking.begin()
     leaking.loop.advance(31)
     roll_back(leaking)

@@ -249,7 +249,7 @@ def test_an_old_transaction_is_flagged_while_it_is_busy() -> None:
 def test_a_fault_of_ours_while_telling_ends_the_judging_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     session = FakeSession(flag_after=1.0, terminate_after=2.0)
     session.begin()
-    monkeypatch.setattr("proxy.leash.leak.sanitize", lambda *_args, **_options: 1 / 0)
+    monkeypatch.setattr("proxy.leash.describer.sanitize", lambda *_args, **_options: 1 / 0)
     session.loop.advance(60.0)
     assert session.names() == ["proxy.error"]
     assert session.last().kind == "ZeroDivisionError"
@@ -262,7 +262,7 @@ def test_a_fault_of_ours_at_the_end_of_a_flagged_leak_raises_nothing(monkeypatch
     session = FakeSession(flag_after=1.0)
     session.begin()
     session.loop.advance(2.0)
-    monkeypatch.setattr("proxy.leash.leak.sanitize", lambda *_args, **_options: 1 / 0)
+    monkeypatch.setattr("proxy.leash.describer.sanitize", lambda *_args, **_options: 1 / 0)
     session.client(m.query("COMMIT"))
     session.server(m.queried("COMMIT", "I"))
     assert session.names() == ["leak.flagged", "proxy.error"]

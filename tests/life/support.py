@@ -34,7 +34,8 @@ OURS = ("PGLEASH_", "OTEL_", "POD_", "NODE_NAME", "CONTAINER_NAME", "PG")
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Our environment without anything that pgleash or libpq would read, and with these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return kept | dict(variables or {})
+    alone = {"PGLEASH_ADMIN__LISTEN": "none"}  # programs side by side would want the same port
+    return kept | alone | dict(variables or {})
 
 
 def command(*arguments: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.report import events
 from proxy.report.event import Event
-from proxy.report.ledger import MAX_CLIENTS, Account, Ledger
+from proxy.report.ledger import MAX_ACCOUNTS, Account, Ledger
 from proxy.report.table import HEAD, MAX_OPENER, NUMBERS, ledger_table
 
 
@@ -57,7 +57,7 @@ def accounts(*recorded: Event) -> dict[events.Client, Account]:
 
 
 def test_a_flagged_leak_is_open_until_it_ends() -> None:
-    assert accounts(flag(leak())) == {client(): Account(leaks=1, open=1, last_opener="SELECT ?")}
+    assert accounts(flag(leak())) == {client(): Account(leaks=1, open=1, opener="SELECT ?")}
 
 
 ENDS: dict[str, Callable[[events.Leak], Event]] = {
@@ -69,18 +69,18 @@ ENDS: dict[str, Callable[[events.Leak], Event]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_leak_that_ends_is_counted_once_with_what_it_held(end: str) -> None:
-    account = Account(leaks=1, held_s=2.5, longest_s=2.5, last_opener="SELECT ?")
+    account = Account(leaks=1, held_s=2.5, longest_s=2.5, opener="SELECT ?")
     setattr(account, end, 1)
     assert accounts(flag(leak()), ENDS[end](leak(held=2.5))) == {client(): account}
 
 
 def test_a_termination_without_a_flag_is_a_leak_too() -> None:
-    account = Account(leaks=1, terminated=1, held_s=3.0, longest_s=3.0, last_opener="SELECT ?")
+    account = Account(leaks=1, terminated=1, held_s=3.0, longest_s=3.0, opener="SELECT ?")
     assert accounts(terminate(leak(held=3.0), flagged=False)) == {client(): account}
 
 
 def test_a_transaction_that_was_abandoned_without_a_flag_is_no_leak() -> None:
-    account = Account(abandoned=1, last_opener="SELECT ?")
+    account = Account(abandoned=1, opener="SELECT ?")
     assert accounts(abandon(leak(held=3.0), flagged=False)) == {client(): account}
 
 
@@ -90,8 +90,8 @@ def test_each_client_has_an_account_of_its_own() -> None:
         terminate(leak("b", 2.0)),
     )  # fmt: skip
     assert kept == {
-        client("a"): Account(leaks=2, resolved=2, held_s=5.0, longest_s=4.0, last_opener="SELECT ?"),
-        client("b"): Account(leaks=1, terminated=1, held_s=2.0, longest_s=2.0, last_opener="SELECT ?"),
+        client("a"): Account(leaks=2, resolved=2, held_s=5.0, longest_s=4.0, opener="SELECT ?"),
+        client("b"): Account(leaks=1, terminated=1, held_s=2.0, longest_s=2.0, opener="SELECT ?"),
     }
 
 
@@ -107,9 +107,9 @@ def test_a_client_is_user_database_application_and_address_and_not_the_port() ->
     assert [account.leaks for _, account in ledger] == [2] * 5
 
 
-def test_the_last_opener_that_is_known_stays() -> None:
+def test_the_opener_that_is_known_stays() -> None:
     kept = accounts(flag(leak(opener="UPDATE a")), flag(leak(opener="")))
-    assert kept[client()].last_opener == "UPDATE a"
+    assert kept[client()].opener == "UPDATE a"
 
 
 def test_what_is_not_about_a_leak_is_not_counted() -> None:
@@ -121,12 +121,12 @@ def test_what_is_not_about_a_leak_is_not_counted() -> None:
 
 def test_of_too_many_clients_the_one_goes_that_was_quiet_longest() -> None:
     ledger = Ledger()
-    for number in range(MAX_CLIENTS):
+    for number in range(MAX_ACCOUNTS):
         ledger.record(flag(leak(str(number))))
     ledger.record(flag(leak("0")))  # so that 1 has been quiet longest
     ledger.record(flag(leak("new")))
     names = [who.application_name for who, _ in ledger]
-    assert len(names) == MAX_CLIENTS == 1000
+    assert len(names) == MAX_ACCOUNTS == 1000
     assert names[-2:] == ["0", "new"]
     assert "1" not in names
     assert dict(ledger)[client("0")].leaks == 2
@@ -135,11 +135,11 @@ def test_of_too_many_clients_the_one_goes_that_was_quiet_longest() -> None:
 def test_a_leak_that_ends_after_its_account_went_leaves_nothing_open() -> None:
     ledger = Ledger()
     ledger.record(flag(leak("old")))
-    for number in range(MAX_CLIENTS):
+    for number in range(MAX_ACCOUNTS):
         ledger.record(flag(leak(str(number))))
     ledger.record(resolve(leak("old")))
     assert dict(ledger)[client("old")].open == 0
-    assert len(dict(ledger)) == MAX_CLIENTS
+    assert len(dict(ledger)) == MAX_ACCOUNTS
 
 
 # What is reported.
@@ -168,7 +168,7 @@ def test_only_what_changed_is_reported() -> None:
         "report.abandoned": 0,
         "report.held_s": 2.0,
         "report.longest_s": 2.0,
-        "report.last_opener": "SELECT ?",
+        "report.opener": "SELECT ?",
     }
     assert list(ledger.report()) == []
 
@@ -177,7 +177,7 @@ def test_only_what_changed_is_reported() -> None:
 
 
 def account(held: float = 1.0, opener: str = "SELECT ?") -> Account:
-    made = Account(held_s=held, longest_s=held / 2, last_opener=opener)
+    made = Account(held_s=held, longest_s=held / 2, opener=opener)
     chance = random.Random(held)  # noqa: S311 - figures of different widths, the same every time
     for name in ("leaks", "open", "terminated", "resolved", "abandoned"):
         setattr(made, name, chance.choice((0, 7, 12, 345_678)))

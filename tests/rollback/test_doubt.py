@@ -91,7 +91,7 @@ def test_somebody_may_ask_for_it_by_hand(start_proxy: StartProxy, postgres: Post
         proxy.call(lambda: enforcer.terminate("bob"))
         (last,) = client.everything()
         assert (fields(last)["S"], fields(last)["C"]) == ("FATAL", "57P01")
-    assert [event.asked_by for event in proxy.recorder.of(LeakRolledBack)] == ["ann", "ann"]
     assert proxy.recorder.wait(LeakTerminated).asked_by == "bob"
+    assert [event.asked_by for event in proxy.recorder.of(LeakRolledBack)] == ["ann", "ann"]
     proxy.settle()
     assert proxy.ask(lambda: proxy.server.find(session.id)) is None

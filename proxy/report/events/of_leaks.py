@@ -21,10 +21,15 @@ class LeakEvent(Event):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LeakFlagged(LeakEvent):
-    """A limit passed."""
+    """A limit passed.
+
+    Attributes:
+        repeated: flags of the same client and fingerprint that have no line of their own since the last such line.
+    """
 
     event = "leak.flagged"
     level = "warning"
+    repeated: int | None = key("leak.repeated", None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,19 +97,43 @@ class LeakAbandoned(LeakEvent):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakReturned(LeakEvent):
+    """The client of a transaction that was rolled back has ended its block: what it came back with.
+
+    Attributes:
+        would_commit: it was COMMIT: the transaction was slow, not forgotten.
+    """
+
+    event = "leak.returned"
+    level = "info"
+    returned_with: str = key("leak.returned_with")
+    would_commit: bool = key("leak.would_have_committed")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LeakReport(Event):
-    """What one client has leaked so far; seconds."""
+    """What one client has leaked so far with transactions of one shape; seconds.
+
+    Attributes:
+        committed: those that ended with COMMIT after all, or would have: false alarms.
+        opener: what opened the last one, sanitized; `fingerprint` tells one shape from another.
+        last_seen: RFC 3339, UTC.
+    """
 
     event = "leak.report"
     level = "info"
     client: Client
+    fingerprint: str = key("transaction.fingerprint", "")
+    opener: str = key("transaction.opener", "")
+    leak_class: str = key("leak.class", "")
     leaks: int = key("report.leaks")
     open: int = key("report.open")
+    committed: int = key("report.committed")
+    resolved: int = key("report.resolved")
+    abandoned: int = key("report.abandoned")
     rolled_back: int = key("report.rolled_back")
     terminated: int = key("report.terminated")
     spared: int = key("report.spared")
-    resolved: int = key("report.resolved")
-    abandoned: int = key("report.abandoned")
     held_s: float = key("report.held_s")
     longest_s: float = key("report.longest_s")
-    last_opener: str = key("report.last_opener")
+    last_seen: str = key("report.last_seen")

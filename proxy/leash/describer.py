@@ -1,0 +1,94 @@
+"""What is known of a session's transaction, as a log may tell it: made only when there is something to tell."""
+
+from proxy.attribution.classify import ABANDONED, leak_class
+from proxy.attribution.fingerprint import fingerprint
+from proxy.attribution.statements import sanitize
+from proxy.attribution.tags import last_comment, merged, shown
+from proxy.attribution.trace import trace_of
+from proxy.leash.leak import Cause, new_id
+from proxy.leash.terms import Terms
+from proxy.report import events
+from proxy.settings import LogStatements
+from proxy.wire.flow import MessageFlow
+from proxy.wire.statements import STATEMENT_BYTES, beginning, end
+
+
+class Describer:
+    """Makes the facts of one session's leaks.
+
+    Args:
+        flow: what is known of the session.
+        terms: how much of a statement's text may be told.
+    """
+
+    __slots__ = ("_flow", "_terms")
+
+    def __init__(self, flow: MessageFlow, terms: Terms) -> None:
+        self._flow = flow
+        self._terms = terms
+
+    def text(self, statement: bytes) -> str:
+        """A statement as the log may show it."""
+        if self._terms.statements is not LogStatements.SANITIZED or not statement:
+            return ""
+        truncated, escapes = len(statement) >= STATEMENT_BYTES, self._flow.backend.backslash_escapes
+        return sanitize(beginning(statement), truncated=truncated, backslash_escapes=escapes)
+
+    def fingerprint(self, statement: bytes) -> str:
+        """What statements of the same shape have in common."""
+        if self._terms.statements is LogStatements.OFF:
+            return ""
+        truncated, escapes = len(statement) >= STATEMENT_BYTES, self._flow.backend.backslash_escapes
+        return fingerprint(beginning(statement), truncated=truncated, backslash_escapes=escapes)
+
+    def tags(self) -> dict[str, str]:
+        """The tags of the transaction's statements, as far as they are kept; those of a later one win."""
+        flow, transaction = self._flow, self._flow.transaction
+        escapes = flow.backend.backslash_escapes
+        found: dict[str, str] = {}
+        for text in (transaction.first, flow.opener, transaction.first_write, flow.last):
+            # One behind the other: the end of a long text begins in the middle of anything.
+            parts = (beginning(text), last_comment(end(text)))
+            found |= merged(parts, backslash_escapes=escapes)
+        return found
+
+    def transaction(self, now: float, held: float = 0.0) -> events.TransactionFacts:
+        """What the transaction has done until now, `held` seconds of the current wait included."""
+        flow, transaction = self._flow, self._flow.transaction
+        age, idle = now - transaction.started, transaction.idle + held
+        waiting = held > transaction.longest
+        tags = self.tags()
+        trace = trace_of(tags)
+        return events.TransactionFacts(
+            age_s=age,
+            idle_s=idle,
+            busy_s=max(age - idle, 0.0),
+            longest_idle_s=max(held, transaction.longest),
+            idle_after=self.text(flow.last if waiting else transaction.idle_after),
+            idle_before="" if waiting else self.text(transaction.idle_before),
+            statements=flow.statements,
+            opener=self.text(flow.opener),
+            first_write=self.text(transaction.first_write),
+            last=self.text(flow.last),
+            fingerprint=self.fingerprint(flow.opener),
+            tags=shown(tags, self._terms.tags),
+            trace_id=trace.trace_id if trace else "",
+            span_id=trace.span_id if trace else "",
+        )
+
+    def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
+        """The facts of what is held now."""
+        kind = cause.hold.kind if cause.hold else None
+        held = now - cause.hold.since if cause.hold else 0.0
+        wrote = bool(self._flow.transaction.first_write)
+        transaction = self.transaction(now, held)
+        return events.Leak(
+            id=leak_id or new_id(),
+            leak_class=ABANDONED if cause.abandoned else leak_class(kind, by_age=cause.by_age, wrote=wrote),
+            hold=kind.value if kind else "",
+            held_s=transaction.age_s if cause.by_age else held,
+            limit_s=cause.limit,
+            rule=cause.rule,
+            session=session,
+            transaction=transaction,
+        )

@@ -1,0 +1,72 @@
+"""What is asked about a client that leaks: which process it is, and what its leak does to others.
+
+The kernel and the server are asked beside the loop, for a second at most; who does not answer costs fields, no event.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from proxy.attribution.blast import Backend, BlastRadius
+from proxy.attribution.process import Processes
+from proxy.report import events
+from proxy.report.reporter import Reporter
+from proxy.settings import Settings
+
+Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
+
+
+class Inquiry:
+    """Asks for all sessions of a proxy.
+
+    Args:
+        settings: what may be asked.
+        reporter: takes events.
+        spawn: makes tasks.
+
+    Attributes:
+        spawn: the same.
+    """
+
+    def __init__(self, settings: Settings, reporter: Reporter, spawn: Spawn) -> None:
+        self._reporter = reporter
+        self.spawn = spawn
+        self._processes = Processes(self._told("process"))
+        self._blast: BlastRadius | None = None
+        self.change(settings)
+
+    def change(self, settings: Settings) -> None:
+        """Ask as these settings say from now on."""
+        attribution = settings.attribution
+        self._asks_kernel = attribution.processes
+        dsn = attribution.blast_radius_dsn
+        self._blast = BlastRadius(dsn, self._told("blast radius")) if dsn else None
+
+    def _told(self, what: str) -> Callable[[str], None]:
+        return lambda reason: self._reporter.emit(events.AttributionUnavailable(what=what, reason=reason))
+
+    def may_know(self, transport: asyncio.Transport | None, *, blast: bool) -> bool:
+        """Whether there is somebody to ask about the client at the other end."""
+        local = transport is not None and self._asks_kernel and self._processes.can_see(transport)
+        return local or (blast and self._blast is not None)
+
+    async def process(self, transport: asyncio.Transport | None) -> events.Process | None:
+        """Which program is at the other end."""
+        if transport is None or not self._asks_kernel:
+            return None
+        found = await self._processes.of(transport)
+        return found and events.Process(**found._asdict())
+
+    async def blast(self, leak: events.Leak | None) -> events.Blast | None:
+        """What a leak does to others."""
+        pid = leak.session.backend_pid if leak else None
+        if self._blast is None or leak is None or pid is None:
+            return None
+        client = leak.client
+        backend = Backend(pid, client.user, client.database, leak.transaction.age_s)
+        found = await self._blast.of(backend)
+        return found and events.Blast(**found._asdict())
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._blast is not None:
+            await self._blast.close()

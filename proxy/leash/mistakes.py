@@ -1,0 +1,49 @@
+"""Tells of what a client does wrong without holding anything: its transactions are not where it believes them to be."""
+
+from typing import Protocol
+
+from proxy.leash.describer import Describer
+from proxy.leash.telling import Telling
+from proxy.report import events, summary
+from proxy.wire.flow import MessageFlow
+from proxy.wire.mistake import Mistake
+
+
+class Session(Protocol):
+    """What is asked of a session."""
+
+    def facts(self) -> events.Session:
+        """Who this is."""
+
+
+class Mistakes:
+    """One session's.
+
+    Args:
+        flow: what is known of it.
+        describer: makes texts.
+        session: the session.
+        telling: its voice.
+    """
+
+    __slots__ = ("_describer", "_flow", "_session", "_telling")
+
+    def __init__(self, flow: MessageFlow, describer: Describer, session: Session, telling: Telling) -> None:
+        self._flow = flow
+        self._describer = describer
+        self._session = session
+        self._telling = telling
+
+    def noticed(self, mistake: Mistake) -> None:
+        """The server has said something that shows it."""
+        transaction = self._describer.transaction(self._flow.now)
+        statement = self._describer.text(self._flow.last)
+
+        def make(session: events.Session) -> events.ClientMistake:
+            if mistake is Mistake.DIRTY_CHECKOUT:
+                text = summary.dirty_checkout(session, transaction)
+                return events.DirtyCheckout(summary=text, session=session, transaction=transaction, statement=statement)
+            text = summary.silent_rollback(session, transaction)
+            return events.SilentRollback(summary=text, session=session, transaction=transaction, statement=statement)
+
+        self._telling.tell_of(self._session.facts(), make)

@@ -1,0 +1,102 @@
+"""Tells of one session in order, when what had to be asked for is known.
+
+Judging and acting never wait for it. What is told of later waits behind what was told of before.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.leash.inquiry import Inquiry
+from proxy.report import events
+from proxy.report.event import Event
+from proxy.report.reporter import Reporter
+
+
+class Connected(Protocol):
+    """What is asked of a session."""
+
+    def client_transport(self) -> asyncio.Transport | None:
+        """Its connection to the client, while there is one."""
+
+
+class Telling:
+    """One session's voice.
+
+    Args:
+        inquiry: whom to ask.
+        reporter: takes events.
+        session: the session.
+    """
+
+    __slots__ = ("_asking", "_blast", "_inquiry", "_process", "_reporter", "_session", "_waiting")
+
+    def __init__(self, inquiry: Inquiry, reporter: Reporter, session: Connected) -> None:
+        self._inquiry = inquiry
+        self._reporter = reporter
+        self._session = session
+        self._process: events.Process | None = None
+        self._blast: tuple[str, events.Blast] | None = None  # and the leak that it is of
+        self._asking: asyncio.Task[None] | None = None
+        self._waiting: list[Callable[[], None]] = []
+
+    def ask(self, leak: events.Leak, *, blast: bool = True) -> None:
+        """Ask about a leak that is new: what is told of it waits until that is known.
+
+        Args:
+            leak: what is known of it now.
+            blast: whether its backend still does harm.
+        """
+        transport = self._session.client_transport()
+        if self._asking is None and self._inquiry.may_know(transport, blast=blast):
+            self._asking = self._inquiry.spawn(self._ask(transport, leak if blast else None))
+
+    async def _ask(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> None:
+        inquiry, known = self._inquiry, self._process is not None
+        try:
+            process, blast = await asyncio.gather(inquiry.process(None if known else transport), inquiry.blast(leak))
+            self._process = process or self._process
+            self._blast = (leak.id, blast) if leak and blast else None
+        finally:
+            self._asking = None
+            self._speak_up()
+
+    def _speak_up(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for say in waiting:
+            try:
+                say()
+            except Exception as error:  # noqa: BLE001 - the others are told all the same
+                self._reporter.emit(events.InternalError.of(error))
+
+    def tell(self, leak: events.Leak, make: Callable[[events.Leak], Event]) -> None:
+        """Tell of a leak.
+
+        Args:
+            leak: what is known of it now.
+            make: makes the event from that and what was asked for.
+        """
+        self._say(lambda: self._reporter.emit(make(self._complete(leak))))
+
+    def count(self, event: Event) -> None:
+        """Count what is not told."""
+        self._say(lambda: self._reporter.count(event))
+
+    def tell_of(self, session: events.Session, make: Callable[[events.Session], Event]) -> None:
+        """Tell of something else about the session."""
+        self._say(lambda: self._reporter.emit(make(self._with_process(session))))
+
+    def _say(self, say: Callable[[], None]) -> None:
+        if self._asking is None:
+            say()
+        else:
+            self._waiting.append(say)
+
+    def _with_process(self, session: events.Session) -> events.Session:
+        return dataclasses.replace(session, process=self._process) if self._process else session
+
+    def _complete(self, leak: events.Leak) -> events.Leak:
+        known = self._blast
+        blast = known[1] if known and known[0] == leak.id else None
+        return dataclasses.replace(leak, session=self._with_process(leak.session), blast=blast)

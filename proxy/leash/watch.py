@@ -1,0 +1,27 @@
+"""What the guards of a proxy share."""
+
+from typing import NamedTuple
+
+from proxy.leash.clients import Clients
+from proxy.leash.inquiry import Inquiry
+from proxy.leash.terms import Terms
+from proxy.report.habits import AllHabits
+from proxy.report.reporter import Reporter
+
+
+class Watch(NamedTuple):
+    """What the guards of a proxy share.
+
+    Attributes:
+        terms: what sessions are judged by.
+        reporter: takes events.
+        clients: the sessions of each client.
+        habits: what each client's transactions are like.
+        inquiry: whom to ask about a client that leaks.
+    """
+
+    terms: Terms
+    reporter: Reporter
+    clients: Clients
+    habits: AllHabits
+    inquiry: Inquiry
