@@ -71,20 +71,20 @@ class Describer:
             first_write=self.text(transaction.first_write),
             last=self.text(flow.last),
             fingerprint=self.fingerprint(flow.opener),
-            tags=shown(tags, self._terms.tags),
+            tags=shown(tags, self._terms.tags) or None,
             trace_id=trace.trace_id if trace else "",
             span_id=trace.span_id if trace else "",
+            wrote=bool(transaction.first_write),
         )
 
     def leak(self, session: events.Session, cause: Cause, now: float, leak_id: str | None = None) -> events.Leak:
         """The facts of what is held now."""
         kind = cause.hold.kind if cause.hold else None
         held = now - cause.hold.since if cause.hold else 0.0
-        wrote = bool(self._flow.transaction.first_write)
         transaction = self.transaction(now, held)
         return events.Leak(
             id=leak_id or new_id(),
-            leak_class=ABANDONED if cause.abandoned else leak_class(kind, by_age=cause.by_age, wrote=wrote),
+            leak_class=ABANDONED if cause.abandoned else leak_class(kind, by_age=cause.by_age, wrote=transaction.wrote),
             hold=kind.value if kind else "",
             held_s=transaction.age_s if cause.by_age else held,
             limit_s=cause.limit,

@@ -247,7 +247,7 @@ class Enforcer:
         if self.leak is None:
             self._telling.ask(facts, blast=False)
         leak = self.leak or self._open(facts, cause)
-        leak.rolled_back = now
+        leak.rolled_back, leak.facts = now, facts
         self._telling.tell(
             facts,
             lambda leak: events.LeakRolledBack(

@@ -64,7 +64,7 @@ class Inquiry:
         client = leak.client
         backend = Backend(pid, client.user, client.database, leak.transaction.age_s)
         found = await self._blast.of(backend)
-        return found and events.Blast(**found._asdict())
+        return found and events.Blast(**{**found._asdict(), "locks": found.locks or None})
 
     async def close(self) -> None:
         """Ask no more."""

@@ -2,16 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.leash.describer import Describer
 from proxy.leash.leak import OpenLeak
 from proxy.report import events, summary
 from proxy.wire.exits import Exit, exit_of
-from proxy.wire.hold import Hold
+from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.statements import beginning
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import ROLLBACK
+
+IDLE: Final = HoldKind.IDLE_IN_TRANSACTION.value
 
 
 class Ending(NamedTuple):
@@ -89,9 +91,11 @@ def abandoned(leak: OpenLeak | None, facts: events.Leak, how: str, running: str)
     elif leak is not None and leak.held_s is not None:
         facts = dataclasses.replace(facts, hold=leak.facts.hold, held_s=max(facts.held_s, leak.held_s))
     flagged = leak is not None
+    harmless = how == "terminate" and not flagged and not facts.transaction.wrote and facts.hold == IDLE
+    kind = events.LeakLeft if harmless else events.LeakAbandoned
     return Ending(
         facts,
-        lambda leak: events.LeakAbandoned(
+        lambda leak: kind(
             summary=summary.abandoned(leak, how, running), leak=leak, flagged=flagged, how=how, running=running
         ),
     )

@@ -8,7 +8,7 @@ _bold: Final = "1"
 _dim: Final = "2"
 _time: Final = slice(len("2026-11-20T"), len("2026-11-20T08:15:02.113"))
 
-_sentences: Final = ("leak.summary", "message")
+_sentences: Final = ("leak.summary", "client.summary", "session.summary", "message")
 
 # What a leak's second line shows, and how; the sentence has the rest.
 _details: Final = {
@@ -17,6 +17,11 @@ _details: Final = {
     "transaction.statements": "{} statements",
     "transaction.age_s": "age {:.1f} s",
     "leak.limit_s": "limit {:g} s",
+    "transaction.tags": "tags {}",
+    "trace_id": "trace {}",
+    "blast.locks": "holds {}",
+    "blast.blocked_sessions": "{} sessions wait",
+    "leak.repeated": "{} more like this",
     "session.id": "session {}",
     "postgres.backend_pid": "backend {}",
     "leak.id": "leak {}",
@@ -57,7 +62,7 @@ class ConsoleRenderer:
 def _about(fields: MutableMapping[str, Any]) -> str:
     """What else there is to say of a leak; a statement that the sentence has is not repeated."""
     opener = fields.get("transaction.opener")
-    told = dict(fields)
+    told = {name: _value(value) if isinstance(value, tuple | dict) else value for name, value in fields.items()}
     for name in ("transaction.first_write", "transaction.last"):
         if opener and fields.get(name) == opener:
             told[name] = "the same"
@@ -65,7 +70,9 @@ def _about(fields: MutableMapping[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, dict):
+        return " ".join(f"{name}={text}" for name, text in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _one_line(prefix: str, text: str) -> str:

@@ -1,6 +1,6 @@
 """An event, and how its fields get into the log.
 
-A field's key in the log stands beside it; fields that are None or empty are unknown and left out.
+A field's key in the log stands beside it; fields that are None or "" are unknown and left out.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, Literal
 
 Level = Literal["debug", "info", "warning", "error"]
 KEY: Final = "key"
-UNKNOWN: Final[tuple[object, ...]] = (None, "", (), {})
 
 
 def key(name: str, default: Any = dataclasses.MISSING) -> Any:
@@ -25,7 +24,7 @@ def flatten(record: Any) -> Iterator[tuple[str, Any]]:
         value = getattr(record, field.name)
         if dataclasses.is_dataclass(value):
             yield from flatten(value)
-        elif value not in UNKNOWN and KEY in field.metadata:
+        elif value is not None and value != "" and KEY in field.metadata:
             yield field.metadata[KEY], round(value, 3) if isinstance(value, float) else value
 
 

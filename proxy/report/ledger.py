@@ -12,6 +12,7 @@ from proxy.report.events import (
     LeakAbandoned,
     LeakEvent,
     LeakFlagged,
+    LeakLeft,
     LeakReport,
     LeakResolved,
     LeakReturned,
@@ -91,7 +92,7 @@ class Ledger:
 
     def record(self, event: Event) -> None:
         """Count an event, if it is about a leak."""
-        if not isinstance(event, LeakEvent):
+        if not isinstance(event, LeakEvent) or isinstance(event, LeakLeft):
             return
         leak = event.leak
         account = self._account(self._open.get(leak.id) or Who(leak.client, leak.transaction.fingerprint))

@@ -103,8 +103,7 @@ def resolved(leak: Leak, outcome: str, resumed_with: str) -> str:
 def returned(leak: Leak, returned_with: str, *, would_commit: bool) -> str:
     """The client of a transaction that was rolled back has come back."""
     came = f"came back with {returned_with or 'a statement'} after its transaction had been rolled back"
-    verdict = "it was slow, not forgotten" if would_commit else "it was not going to commit"
-    return f"{named(leak.session)} {came}: {verdict}"
+    return f"{named(leak.session)} {came}: it {'would have' if would_commit else 'had not'} committed"
 
 
 def abandoned(leak: Leak, how: str, running: str) -> str:

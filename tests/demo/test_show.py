@@ -44,7 +44,7 @@ def test_the_demo_names_who_leaks_and_nobody_else(nothing_left: dict[str, str]) 
     for event, parts in told.items():
         lines = [line for line in log.splitlines() if event in line]
         assert {part for part in LEAKING | HONEST if any(f" {part} (" in line for line in lines)} == parts
-        assert all("opened by" in line and "@postgres, 127.0.0.1)" in line for line in lines)
+        assert all("opened by" in line and "@postgres, python" in line for line in lines)
     assert (
         "billing-worker finds: IdleInTransactionSessionTimeout: transaction rolled back by pgleash after 2.0 s" in log
     )

@@ -48,6 +48,7 @@ class TransactionFacts:
         longest_idle_s: the longest wait for the client, the current one included; it was behind `idle_after`, and
             `idle_before` ended it, if anything has.
         fingerprint: of the opener.
+        wrote: whether a statement of it was a write, also where no text may be told.
     """
 
     age_s: float = key("transaction.age_s")
@@ -64,13 +65,14 @@ class TransactionFacts:
     tags: Mapping[str, str] | None = key("transaction.tags", None)
     trace_id: str = key("trace_id", "")
     span_id: str = key("span_id", "")
+    wrote: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Blast:
     """What the leak does to others: the locks it holds, who waits for it, what it keeps vacuum from."""
 
-    locks: tuple[str, ...] = key("blast.locks", ())
+    locks: tuple[str, ...] | None = key("blast.locks", None)
     blocked_sessions: int = key("blast.blocked_sessions", 0)
     oldest_wait_s: float | None = key("blast.oldest_wait_s", None)
     xid_age: int | None = key("blast.xid_age", None)

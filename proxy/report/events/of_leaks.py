@@ -1,8 +1,9 @@
 """Events about transactions that are held open."""
 
 import dataclasses
+from typing import ClassVar
 
-from proxy.report.event import Event, key
+from proxy.report.event import Event, Level, key
 from proxy.report.events.facts import Client, Leak
 
 
@@ -91,9 +92,19 @@ class LeakAbandoned(LeakEvent):
     """The client went away with a transaction open."""
 
     event = "leak.abandoned"
-    level = "warning"
+    level: ClassVar[Level] = "warning"
     how: str = key("leak.how")
     running: str = key("leak.running")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LeakLeft(LeakAbandoned):
+    """The same, politely and without a loss: it said goodbye, had written nothing, and no limit had passed.
+
+    So end pg_dump, and many a script: it is told, and not counted.
+    """
+
+    level = "info"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
