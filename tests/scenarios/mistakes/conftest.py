@@ -1,0 +1,40 @@
+"""The shop that the applications share, how each is started, and the table at the end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kits.machine import Unavailable
+from tests.life.support import trusting_postgres
+from tests.scenarios.mistakes import findings, kits
+from tests.scenarios.mistakes.catalogue import Mistake
+from tests.scenarios.mistakes.running import SHOP, Shop, partner
+
+# Events that pgleash does not have yet, one a line: what asks for them is skipped, and says so.
+PENDING = frozenset(Path(__file__).with_name("PENDING").read_text().split())
+
+
+@pytest.fixture(scope="session")
+def shop() -> Iterator[Shop]:
+    """A server with the tables of a shop, and its partner."""
+    with trusting_postgres() as server, partner() as address:
+        with server.connect() as connection:
+            connection.execute(SHOP)
+        yield Shop(server, address)
+
+
+@pytest.fixture
+def command(mistake: Mistake) -> list[str]:
+    """How to start the application; skipped where its language or library cannot be had."""
+    try:
+        return kits.command(mistake)
+    except Unavailable as reason:
+        pytest.skip(f"{mistake.library}: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if findings.findings:
+        terminalreporter.section("mistakes")
+        for line in findings.lines():
+            terminalreporter.write_line(line)

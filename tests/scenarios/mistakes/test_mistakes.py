@@ -1,0 +1,78 @@
+"""Each mistake is named by its line in the log, and the same program without it is never mentioned."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.life.support import Record
+from tests.scenarios.mistakes import findings
+from tests.scenarios.mistakes.catalogue import MISTAKES, Mistake
+from tests.scenarios.mistakes.conftest import PENDING
+from tests.scenarios.mistakes.running import DATABASE, LIMIT, USER, Application, Shop, leaks
+
+pytestmark = pytest.mark.timeout(300)  # fetching and building what a library needs
+
+PROCESS_IS_NAMED = False  # whether a line has to have client.process.*, or may lack it
+
+FLAGGED = [mistake for mistake in MISTAKES if mistake.leak_class]
+EVENTS = [(mistake, event) for mistake in MISTAKES for event in mistake.events]
+
+
+@pytest.mark.parametrize("mistake", FLAGGED, ids=str)
+def test_it_is_flagged(shop: Shop, mistake: Mistake, command: list[str]) -> None:
+    with shop.open(mistake, command, fixed=False) as (program, application):
+        line = program.wait("leak.flagged")
+        assert_names(line, mistake)
+        assert_process(line, application)
+        findings.record_leak(mistake, line)
+
+
+@pytest.mark.parametrize(("mistake", "event"), EVENTS, ids=str)
+def test_its_event_comes(shop: Shop, mistake: Mistake, event: str, command: list[str]) -> None:
+    if event in PENDING:
+        pytest.skip(f"pgleash has no {event} yet")
+    with shop.open(mistake, command, fixed=False) as (program, application):
+        line = program.wait(event)
+        assert_client(line, mistake)
+        assert_process(line, application)
+        if event.startswith("session."):
+            assert mistake.last in line.values()
+        findings.record_event(mistake, event)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=str)
+def test_after_the_fix_it_is_clean(shop: Shop, mistake: Mistake, command: list[str]) -> None:
+    with shop.open(mistake, command, fixed=True) as (program, application):
+        application.wait_for_rest()
+        time.sleep(2 * LIMIT)  # nothing announces that nothing comes
+        status = application.end()
+        program.tell()
+        assert program.ended() == 0
+    assert status == 0, application.said
+    assert leaks(program) == []
+    findings.of(mistake).fixed = "clean"
+
+
+def assert_names(line: Record, mistake: Mistake) -> None:
+    """A `leak.flagged` says who leaks, and with which statements."""
+    assert_client(line, mistake)
+    assert (line["leak.class"], line["leak.hold"]) == (mistake.leak_class, mistake.hold)
+    assert line["transaction.opener"] == mistake.opener
+    assert line.get("transaction.first_write", "") == mistake.first_write
+    assert line["transaction.last"] == mistake.last
+
+
+def assert_client(line: Record, mistake: Mistake) -> None:
+    assert line["client.application_name"] == mistake.application_name
+    assert (line["db.user"], line["db.namespace"]) == (USER, DATABASE)
+    assert line["client.address"] == "127.0.0.1"
+
+
+def assert_process(line: Record, application: Application) -> None:
+    """The line names the program's process, if it names any."""
+    pid = application.process.pid
+    if PROCESS_IS_NAMED or "client.process.pid" in line:
+        assert line["client.process.pid"] == pid
+        assert Path(line["client.process.executable"]) == Path(psutil.Process(pid).exe())
