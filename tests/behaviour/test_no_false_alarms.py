@@ -1,19 +1,23 @@
 """What honest clients do, for longer than the limit: never flagged."""
 
 import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from proxy.demo import binaries
 from proxy.demo.postgres import Postgres
-from proxy.report.events import LeakEvent, ProtocolViolation
+from proxy.report.events import LeakAbandoned, LeakEvent, ProtocolViolation
 from tests.conftest import StartProxy
-from tests.harness import Proxy, dsn
+from tests.harness import PATIENCE, Proxy, dsn, until
 
 LIMIT = 0.3
 
@@ -98,3 +102,51 @@ def test_a_prepared_statement_that_waits_with_its_sync(postgres: Postgres, proxy
         connection.execute("SELECT %s::int", [1], prepare=True)
         time.sleep(2 * LIMIT)
         assert connection.execute("SELECT %s::int", [2], prepare=True).fetchone() == (2,)
+
+
+def start(program: str, postgres: Postgres, proxy: Proxy, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start one of Postgres's own programs as a client of the proxy's."""
+    through = {"PGHOST": proxy.address.host, "PGPORT": str(proxy.address.port)}
+    command = [str(binaries.program(program)), *arguments]
+    return subprocess.Popen(command, env=postgres.environment() | through, stdout=subprocess.PIPE)
+
+
+def test_pg_dump(postgres: Postgres, start_proxy: StartProxy) -> None:
+    """One transaction for all of it; where each row takes a while, several limits long."""
+    proxy = start_proxy(flag_after=f"{LIMIT}s", terminate_after=f"{2 * LIMIT}s")
+    with postgres.connect() as connection:
+        connection.execute("CREATE TABLE dumped AS SELECT number FROM generate_series(1, 1000) AS number")
+        connection.execute("ALTER TABLE dumped ENABLE ROW LEVEL SECURITY")
+        connection.execute("CREATE POLICY slow ON dumped USING (pg_sleep(0.001) IS NOT NULL)")
+        connection.execute("CREATE ROLE dumper")
+        connection.execute("GRANT SELECT ON dumped TO dumper")
+        began = time.monotonic()
+        options = ("--table=dumped", "--data-only", "--enable-row-security", "--role=dumper")
+        with start("pg_dump", postgres, proxy, *options) as process:
+            dumped, _ = process.communicate(timeout=PATIENCE)
+        took = time.monotonic() - began
+        connection.execute("DROP TABLE dumped")
+        connection.execute("DROP ROLE dumper")
+    assert process.returncode == 0
+    assert b"\n1000\n" in dumped
+    assert took > 3 * LIMIT
+    proxy.settle()
+    # It ends its session without COMMIT: that is told, but nothing was held.
+    (told,) = proxy.recorder.of(LeakEvent)
+    assert isinstance(told, LeakAbandoned)
+    assert (told.flagged, told.how) == (False, "terminate")
+
+
+def test_a_replication_client(postgres: Postgres, proxy: Proxy, tmp_path: Path) -> None:
+    streaming = (
+        "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming'"
+    )
+    with (
+        postgres.connect() as connection,
+        start("pg_receivewal", postgres, proxy, f"--directory={tmp_path}", "--no-loop") as process,
+    ):
+        until(lambda: connection.execute(streaming).fetchone() == (1,), what="it does not stream")
+        time.sleep(3 * LIMIT)  # there is nothing to stream
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0

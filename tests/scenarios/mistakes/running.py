@@ -99,9 +99,18 @@ class Shop:
         self._partner = partner
 
     @contextlib.contextmanager
-    def open(self, mistake: Mistake, command: list[str], *, fixed: bool) -> Iterator[tuple[Program, Application]]:
-        """The proxy and the application, running; afterwards both are gone, and so are the application's backends."""
-        options = {"flag_after": f"{LIMIT}s", **mistake.options}
+    def open(
+        self, mistake: Mistake, command: list[str], *, fixed: bool, **more: str
+    ) -> Iterator[tuple[Program, Application]]:
+        """The proxy and the application, running; afterwards both are gone, and so are the application's backends.
+
+        Args:
+            mistake: whose application it is.
+            command: how to start it.
+            fixed: whether without its mistake.
+            more: options of the proxy.
+        """
+        options = {"flag_after": f"{LIMIT}s", "log__level": "debug", **mistake.options, **more}
         with serve(self._server, **options) as program:
             with Application(command, self._variables(mistake, program, fixed=fixed)) as application:
                 yield program, application
