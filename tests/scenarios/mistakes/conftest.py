@@ -9,7 +9,7 @@ from tests.kits.machine import Unavailable
 from tests.life.support import trusting_postgres
 from tests.scenarios.mistakes import findings, kits
 from tests.scenarios.mistakes.catalogue import Mistake
-from tests.scenarios.mistakes.running import SHOP, Shop, partner
+from tests.scenarios.mistakes.running import Shop, partner, prepare
 
 # Events that pgleash does not have yet, one a line: what asks for them is skipped, and says so.
 PENDING = frozenset(Path(__file__).with_name("PENDING").read_text().split())
@@ -19,8 +19,7 @@ PENDING = frozenset(Path(__file__).with_name("PENDING").read_text().split())
 def shop() -> Iterator[Shop]:
     """A server with the tables of a shop, and its partner."""
     with trusting_postgres() as server, partner() as address:
-        with server.connect() as connection:
-            connection.execute(SHOP)
+        prepare(server)
         yield Shop(server, address)
 
 

@@ -8,6 +8,7 @@ from tests.scenarios.mistakes.catalogue import Mistake
 
 PROGRAMS = Path(__file__).parent
 PLACE = "mistakes"
+LANGUAGES = ("node", "python", "go", "java")
 GO_PACKAGE = "github.com/lib/pq"
 
 

@@ -18,9 +18,8 @@ SLOW = 3 * LIMIT  # seconds that a slow partner takes
 RESTS = "rests"  # what a program prints when it has done all that it will do
 
 # One shop for all; a mistake has an invoice of its own only where two of its transactions run at once.
-USER, DATABASE = "shop", "postgres"
-SHOP = """
-CREATE ROLE shop LOGIN;
+USER, DATABASE = "shop", "shop"
+TABLES = """
 CREATE TABLE invoices (
   id int PRIMARY KEY, customer text NOT NULL, status text NOT NULL DEFAULT 'open', amount numeric NOT NULL DEFAULT 10
 );
@@ -31,6 +30,15 @@ INSERT INTO payments SELECT number, number, 10 FROM generate_series(1, 10) AS nu
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO shop;
 """
 PRESENT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+
+
+def prepare(server: Postgres) -> None:
+    """Make the shop's role, database and tables."""
+    with server.connect() as connection:
+        connection.execute(f"CREATE ROLE {USER} LOGIN")
+        connection.execute(f"CREATE DATABASE {DATABASE}")
+    with server.connect(dbname=DATABASE) as connection:
+        connection.execute(TABLES)
 
 
 class Application:

@@ -8,10 +8,12 @@ import pytest
 
 from tests.harness import until
 from tests.life.support import Record
-from tests.scenarios.mistakes import findings
+from tests.scenarios.mistakes import findings, kits
 from tests.scenarios.mistakes.catalogue import MISTAKES, Mistake
 from tests.scenarios.mistakes.conftest import PENDING
-from tests.scenarios.mistakes.running import DATABASE, LIMIT, USER, Application, Shop, leaks
+from tests.scenarios.mistakes.document import programs, shown
+from tests.scenarios.mistakes.kits import PROGRAMS
+from tests.scenarios.mistakes.running import DATABASE, LIMIT, RESTS, USER, Application, Shop, leaks
 
 pytestmark = pytest.mark.timeout(300)  # fetching and building what a library needs
 
@@ -29,6 +31,7 @@ def test_it_is_flagged(shop: Shop, mistake: Mistake, command: list[str]) -> None
         line = program.wait("leak.flagged")
         assert_names(line, mistake)
         assert_process(line, application)
+        assert shown(mistake, "leak.flagged").items() <= line.items()
         findings.record_leak(mistake, line)
 
 
@@ -55,7 +58,11 @@ def test_its_event_comes(shop: Shop, mistake: Mistake, event: str, command: list
         line = program.wait(event)
         assert_client(line, mistake)
         assert_process(line, application)
-        if event.startswith("session."):
+        if event == "leak.resolved":
+            assert shown(mistake, event).items() <= line.items()
+        if event == "client.exhausted":
+            assert RESTS in application.said, "it still has connections"
+        if event == "session.forgotten":
             assert mistake.last in line.values()
         findings.record_event(mistake, event)
 
@@ -74,6 +81,14 @@ def test_after_the_fix_it_is_clean(shop: Shop, mistake: Mistake, command: list[s
     assert program.of("session.opened"), application.said
     assert leaks(program) == []
     findings.of(mistake).fixed = "clean"
+
+
+def test_every_program_is_a_mistake_of_the_catalogue_and_of_the_document() -> None:
+    listed = {PROGRAMS / mistake.program for mistake in MISTAKES}
+    shared = {"__init__", "application", "shop"}
+    found = {file for language in kits.LANGUAGES for file in (PROGRAMS / language).glob("*.*")}
+    assert {file for file in found if file.stem.lower() not in shared} == listed
+    assert listed <= programs()
 
 
 def assert_names(line: Record, mistake: Mistake) -> None:

@@ -13,8 +13,8 @@ from tests.scenarios.mistakes.python.application import FIXED, call_partner, res
 
 settings.configure(
     ALLOWED_HOSTS=["testserver"],
-    # Where its host and user are not named, libpq takes them from the environment.
-    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "postgres", "ATOMIC_REQUESTS": True}},
+    # What is not named here, libpq takes from the environment.
+    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "ATOMIC_REQUESTS": True}},
     ROOT_URLCONF=__name__,
 )
 django.setup()
