@@ -215,6 +215,6 @@ MISTAKES = (
         fix="release()",
         last="SELECT count(*) FROM invoices WHERE status = $1",
         events=("session.forgotten",),
-        options={"flag_idle_session_after": "0.5s"},
+        options={"flag_idle_session_after": "0.75s"},
     ),
 )

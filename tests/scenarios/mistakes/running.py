@@ -13,8 +13,8 @@ from tests.harness import PATIENCE, until
 from tests.life.support import ROOT, Program, Record, environment, serve
 from tests.scenarios.mistakes.catalogue import Mistake
 
-LIMIT = 0.5  # seconds: flag_after
-SLOW = 3 * LIMIT  # seconds that a slow partner takes
+LIMIT = 0.75  # seconds: flag_after; an honest program does not pause for so long, even where the machine is busy
+SLOW = 2 * LIMIT  # seconds that a slow partner takes
 RESTS = "rests"  # what a program prints when it has done all that it will do
 
 # One shop for all; a mistake has an invoice of its own only where two of its transactions run at once.

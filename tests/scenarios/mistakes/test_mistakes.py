@@ -57,7 +57,8 @@ def test_its_event_comes(shop: Shop, mistake: Mistake, event: str, command: list
     with shop.open(mistake, command, fixed=False) as (program, application):
         line = program.wait(event)
         assert_client(line, mistake)
-        assert_process(line, application)
+        if "session.id" in line:
+            assert_process(line, application)
         if event == "leak.resolved":
             assert shown(mistake, event).items() <= line.items()
         if event == "client.exhausted":
