@@ -245,7 +245,7 @@ class Enforcer:
             self._end(facts, words.unsure(problem, facts), detail=problem, asked_by=asked_by)
             return
         if self.leak is None:
-            self._telling.ask(facts, blast=False)
+            self._telling.ask()
         leak = self.leak or self._open(facts, cause)
         leak.rolled_back, leak.facts = now, facts
         self._telling.tell(
@@ -265,7 +265,7 @@ class Enforcer:
         rolled_back = leak is not None and leak.rolled_back is not None
         flagged = leak is not None and not rolled_back
         if leak is None:
-            self._telling.ask(facts, blast=False)
+            self._telling.ask()
         self._telling.tell(
             facts,
             lambda leak: events.LeakTerminated(

@@ -44,10 +44,10 @@ class Inquiry:
     def _told(self, what: str) -> Callable[[str], None]:
         return lambda reason: self._reporter.emit(events.AttributionUnavailable(what=what, reason=reason))
 
-    def may_know(self, transport: asyncio.Transport | None, *, blast: bool) -> bool:
-        """Whether there is somebody to ask about the client at the other end."""
+    def may_know(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> bool:
+        """Whether there is somebody to ask about the client at the other end, or about the leak."""
         local = transport is not None and self._asks_kernel and self._processes.can_see(transport)
-        return local or (blast and self._blast is not None)
+        return local or (leak is not None and self._blast is not None)
 
     async def process(self, transport: asyncio.Transport | None) -> events.Process | None:
         """Which program is at the other end."""

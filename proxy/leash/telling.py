@@ -30,32 +30,33 @@ class Telling:
         session: the session.
     """
 
-    __slots__ = ("_asking", "_blast", "_inquiry", "_process", "_reporter", "_session", "_waiting")
+    __slots__ = ("_asked", "_asking", "_blast", "_inquiry", "_process", "_reporter", "_session", "_waiting")
 
     def __init__(self, inquiry: Inquiry, reporter: Reporter, session: Connected) -> None:
         self._inquiry = inquiry
         self._reporter = reporter
         self._session = session
         self._process: events.Process | None = None
+        self._asked = False  # for the process: it does not change
         self._blast: tuple[str, events.Blast] | None = None  # and the leak that it is of
         self._asking: asyncio.Task[None] | None = None
         self._waiting: list[Callable[[], None]] = []
 
-    def ask(self, leak: events.Leak, *, blast: bool = True) -> None:
-        """Ask about a leak that is new: what is told of it waits until that is known.
+    def ask(self, leak: events.Leak | None = None) -> None:
+        """Ask which process it is: what is told from now on waits until that is known.
 
         Args:
-            leak: what is known of it now.
-            blast: whether its backend still does harm.
+            leak: one that is new and does harm: what it does is asked, too.
         """
-        transport = self._session.client_transport()
-        if self._asking is None and self._inquiry.may_know(transport, blast=blast):
-            self._asking = self._inquiry.spawn(self._ask(transport, leak if blast else None))
+        transport = None if self._asked else self._session.client_transport()
+        self._asked = True
+        if self._asking is None and self._inquiry.may_know(transport, leak):
+            self._asking = self._inquiry.spawn(self._ask(transport, leak))
 
     async def _ask(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> None:
-        inquiry, known = self._inquiry, self._process is not None
+        inquiry = self._inquiry
         try:
-            process, blast = await asyncio.gather(inquiry.process(None if known else transport), inquiry.blast(leak))
+            process, blast = await asyncio.gather(inquiry.process(transport), inquiry.blast(leak))
             self._process = process or self._process
             self._blast = (leak.id, blast) if leak and blast else None
         finally:
@@ -85,6 +86,7 @@ class Telling:
 
     def tell_of(self, session: events.Session, make: Callable[[events.Session], Event]) -> None:
         """Tell of something else about the session."""
+        self.ask()
         self._say(lambda: self._reporter.emit(make(self._with_process(session))))
 
     def _say(self, say: Callable[[], None]) -> None:

@@ -34,6 +34,8 @@ EVERY_OPTION: Document = {
     "terminate_after": "5m",
     "flag_transaction_after": "1h",
     "terminate_transaction_after": "never",
+    "flag_idle_session_after": "10m",
+    "terminate_idle_session_after": "1h",
     "actions_per_minute": 6,
     "cancel_abandoned": False,
     "max_sessions": 2_000_000,
@@ -47,6 +49,8 @@ EVERY_OPTION: Document = {
     "client_tls": {"mode": "disable", "cert_file": "/tls/tls.crt", "key_file": "/tls/tls.key", "ca_file": "none"},
     "upstream_tls": {"mode": "verify-full", "ca_file": "system", "cert_file": "none", "key_file": "none"},
     "log": {"format": "json", "level": "debug", "statements": "off"},
+    "attribution": {"processes": False, "tags": ["tenant"]},
+    "admin": {"listen": "127.0.0.1:9433", "token_file": "none"},
     "report_every": "5m",
     "rules": [
         {
@@ -63,6 +67,8 @@ EVERY_OPTION: Document = {
             "terminate_after": 3600,
             "flag_transaction_after": "1h",
             "terminate_transaction_after": "2h",
+            "flag_idle_session_after": "10m",
+            "terminate_idle_session_after": "never",
         }
     ],
 }
