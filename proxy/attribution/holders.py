@@ -73,13 +73,13 @@ def _endpoint(host: str, port: int) -> Endpoint:
 def _find_in_proc(pairs: AbstractSet[Pair]) -> Mapping[Pair, int | str]:
     try:
         sockets = _sockets(pairs)
-        holders, refused = _holders(set(sockets.values()))
+        holders, refused = _holders(set(sockets.values())) if sockets else ({}, False)
         missing = {pair for pair, link in sockets.items() if link not in holders}
-        still = _sockets(missing) if missing else {}  # what was closed while we looked is nobody's
+        hidden = _sockets(missing) if missing else {}  # what was closed while we looked is nobody's
     except OSError as error:
         return dict.fromkeys(pairs, f"{UNTOLD}: {reason_of(error)}")
-    found: dict[Pair, int | str] = {pair: holders[link] for pair, link in sockets.items() if link in holders}
-    return found | {pair: REFUSED if refused else UNSEEN for pair, link in still.items() if link == sockets[pair]}
+    found: dict[Pair, int | str] = dict.fromkeys(hidden, REFUSED if refused else UNSEEN)
+    return found | {pair: holders[link] for pair, link in sockets.items() if link in holders}
 
 
 def _sockets(pairs: AbstractSet[Pair]) -> dict[Pair, str]:

@@ -22,7 +22,8 @@ from typing import Any, Final, NamedTuple
 from proxy.attribution.holders import UNSEEN, Pair, find, local_pair
 
 PATIENCE: Final = 1.0  # seconds that an ask may take
-REST: Final = 0.25  # seconds between two looks, so that many leaks cost a small part of one CPU
+REST: Final = 10  # times as long as the last look took is waited for the next: many leaks cost a tenth of one CPU
+LONGEST_REST: Final = 0.25  # seconds
 MAX_EXECUTABLE: Final = 256  # characters; the end of a path says more than its beginning
 DELETED: Final = " (deleted)"  # what the kernel appends when the file was replaced since (proc(5))
 
@@ -108,8 +109,9 @@ class Processes:
         self._busy = bool(asks)
         if asks:
             pairs = {pair for pair, _ in asks}
-            work = asyncio.get_running_loop().run_in_executor(None, self._look, pairs)
-            work.add_done_callback(partial(self._end_look, asks))
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(None, self._look, pairs)
+            work.add_done_callback(partial(self._end_look, asks, loop.time()))
 
     def _look(self, pairs: AbstractSet[Pair]) -> dict[Pair, Process | str]:
         found = self._finder(pairs)
@@ -118,9 +120,11 @@ class Processes:
     def _end_look(
         self,
         asks: list[tuple[Pair, _Answer]],
+        began: float,
         work: asyncio.Future[dict[Pair, Process | str]],
     ) -> None:
-        asyncio.get_running_loop().call_later(REST, self._begin_look)
+        loop = asyncio.get_running_loop()
+        loop.call_later(min((loop.time() - began) * REST, LONGEST_REST), self._begin_look)
         error = work.exception()
         for pair, answer in asks:
             if answer.done():  # nobody waits for it any more
@@ -143,10 +147,7 @@ def _peer(transport: asyncio.Transport) -> Pair | int | None:
         if sock.family == socket.AF_UNIX:
             return _peer_pid(sock)
         return local_pair(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
-    except (
-        AttributeError,
-        OSError,
-    ):  # it is closed, and uvloop says so in its own way; or this system has no such option
+    except (AttributeError, OSError):  # it is closed, as uvloop says it or the system; or there is no such option
         return None
 
 
