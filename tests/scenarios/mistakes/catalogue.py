@@ -1,6 +1,6 @@
 """The mistakes: where each is made, and the line of the log that has to name it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -52,10 +52,6 @@ class Mistake:
     def application_name(self) -> str:
         """What its sessions are called."""
         return f"shop-{self.stem}"
-
-    def waits_for(self, missing: Collection[str]) -> bool:
-        """Whether nothing of it can be seen while pgleash lacks these events."""
-        return not self.leak_class and set(self.events) <= set(missing)
 
 
 SET_STATUS = "UPDATE invoices SET status = $1 WHERE id = $2"

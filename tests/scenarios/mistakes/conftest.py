@@ -1,7 +1,6 @@
 """The shop that the applications share, how each is started, and the table at the end."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,9 +9,6 @@ from tests.life.support import trusting_postgres
 from tests.scenarios.mistakes import findings, kits
 from tests.scenarios.mistakes.catalogue import Mistake
 from tests.scenarios.mistakes.running import Shop, partner, prepare
-
-# Events that pgleash does not have yet, one a line: what asks for them is skipped, and says so.
-PENDING = frozenset(Path(__file__).with_name("PENDING").read_text().split())
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,15 @@ from tests.scenarios.mistakes.catalogue import Mistake
 
 DOCUMENT = ROOT / "docs" / "mistakes.md"
 BLOCKS = re.compile(r"^```json\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MEASURED = ("_s", ".pid", ".executable")
 
 
 def shown(mistake: Mistake, event: str) -> Record:
-    """The fields that the document shows of this event, without those that are measured."""
-    (line,) = (
-        line
-        for line in map(json.loads, BLOCKS.findall(DOCUMENT.read_text()))
-        if (line["client.application_name"], line["event"]) == (mistake.application_name, event)
-    )
-    return {key: value for key, value in line.items() if not key.endswith(("_s", ".pid"))}
+    """The fields that the document shows of this event, if it does, without those that are measured."""
+    for line in map(json.loads, BLOCKS.findall(DOCUMENT.read_text())):
+        if (line["client.application_name"], line["event"]) == (mistake.application_name, event):
+            return {key: value for key, value in line.items() if not key.endswith(MEASURED)}
+    return {}
 
 
 def programs() -> set[Path]:
