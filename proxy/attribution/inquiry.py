@@ -19,8 +19,6 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import class_row
 from psycopg.sql import SQL
@@ -78,6 +76,9 @@ WITH RECURSIVE leak AS (
 ), held AS (
     SELECT DISTINCT ON (locktype, relation) *,
         CASE WHEN locktype = 'advisory' THEN 'an advisory lock'
+             -- what its bytes mean is not known, and the server would not send them
+             WHEN getdatabaseencoding() = 'SQL_ASCII'
+             THEN regexp_replace(relation::regclass::text COLLATE "C", '[^ -~]', '?', 'g')
              ELSE relation::regclass::text END AS name
     FROM ranked
     WHERE strength IS NOT NULL -- else a predicate lock, which nobody waits for
@@ -133,13 +134,6 @@ class Found(NamedTuple):
     xmin_age: int | None
 
 
-class _AnyText(Loader):
-    """Text of a database whose encoding is SQL_ASCII may be no text at all."""
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode(errors="replace")
-
-
 def parsed(dsn: str) -> dict[str, str]:
     """The parts of a connection string, by libpq's keywords.
 
@@ -152,11 +146,12 @@ def parsed(dsn: str) -> dict[str, str]:
     except (psycopg.Error, UnicodeError) as error:
         hint = next((hint for word, hint in _HINTS.items() if word in str(error)), _SHAPE)
         raise ValueError(f"libpq cannot read this connection string, which is not shown: {hint}") from None
-    hosts, ports = parts.get("host", ""), parts.get("port", "")
+    ports = parts.get("port", "")
     if ports and not ports.replace(",", "0").isdecimal():
         raise ValueError(f"the port in this connection string, which is not shown, is not a number; {_SHAPE}")
-    if any("@" in host[1:] and not host.startswith(("/", "@")) for host in hosts.split(",")):
-        raise ValueError(f"there is an @ in the host of this connection string, which is not shown; {_SHAPE}")
+    names = [*parts.get("host", "").split(","), parts.get("dbname", "")]
+    if any("@" in name[1:] and not name.startswith("/") for name in names):  # an abstract socket begins with one
+        raise ValueError(f"a host or database in this connection string, which is not shown, has an @ in it; {_SHAPE}")
     return parts
 
 
@@ -189,7 +184,6 @@ async def ask(parts: Mapping[str, str], pid: int, user: str, database: str) -> F
 
 
 async def _found(connection: psycopg.AsyncConnection, asked: Mapping[str, object]) -> Found:
-    connection.adapters.register_loader("text", _AnyText)
     since = _SINCE if connection.info.server_version >= _WAITSTART else _SINCE_13
     async with connection.cursor(row_factory=class_row(Found)) as cursor:
         await cursor.execute(SQL(_QUERY).format(since=since), asked)
@@ -204,6 +198,8 @@ def _reason(error: psycopg.Error, parts: Mapping[str, str]) -> str:
     said = error.diag.message_primary or next(iter(str(error).splitlines()), "") or type(error).__name__
     for secret in filter(None, map(parts.get, _SECRETS)):
         said = said.replace(secret, "***")
+    if "startup parameter" in said:  # PgBouncer does not take options
+        said += ": attribution.blast_radius_dsn has to lead to Postgres itself, not to a pooler"
     return printable(said.removeprefix("connection failed: "), MAX_REASON)
 
 
