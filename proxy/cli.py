@@ -16,6 +16,7 @@ import uvloop
 from proxy import __version__
 from proxy.check import EXAMPLE, Who, explanation, read_who
 from proxy.errors import OperatorError, SettingsError
+from proxy.leash import witnesses
 from proxy.reload import Reload
 from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
@@ -116,6 +117,7 @@ def _load(asked: argparse.Namespace) -> Loaded:
     flags = {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
     loaded = load(asked.config, os.environ, flags)
     contexts.check(loaded.settings)
+    witnesses.check(loaded.settings)
     return loaded
 
 

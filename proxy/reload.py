@@ -16,7 +16,7 @@ from proxy.server import Server
 from proxy.settings import Loaded, Settings, keeping, stamp
 
 LOOK_EVERY: Final = 1.0  # seconds between two looks at the file; it is read when two looks have found it the same
-AT_THE_START: Final = ("listen", "upstream", "log.format")
+AT_THE_START: Final = ("listen", "upstream", "admin.listen", "log.format")
 
 
 class Reload:
@@ -85,7 +85,7 @@ class Reload:
 
 def _changed(before: Settings, after: Settings) -> Iterator[str]:
     """The keys that differ."""
-    old, new = dict(_flat(before.model_dump(mode="json"))), dict(_flat(after.model_dump(mode="json")))
+    old, new = dict(_flat(before.model_dump())), dict(_flat(after.model_dump()))
     yield from (key for key in old if old[key] != new[key])
 
 

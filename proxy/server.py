@@ -14,9 +14,9 @@ from proxy import __version__
 from proxy.errors import NetworkError, OperatorError
 from proxy.greeting import Greeting
 from proxy.leash.clients import Clients
-from proxy.leash.inquiry import Inquiry
 from proxy.leash.terms import Terms
 from proxy.leash.watch import Watch
+from proxy.leash.witnesses import Witnesses
 from proxy.report import events
 from proxy.report.habits import AllHabits
 from proxy.report.reporter import Reporter
@@ -50,7 +50,7 @@ class Server:
         reporter: takes events.
 
     Raises:
-        SettingsError: a file of certificates is not what it should be.
+        SettingsError: a file of certificates, or how to ask for the blast radius, is not what it should be.
 
     Attributes:
         addresses: where it listens, with the real port where 0 was asked for.
@@ -71,7 +71,7 @@ class Server:
         self._dropped = Seldom()
         self._upstream = Upstream(settings, reporter)
         self.watch = Watch(
-            Terms(settings), reporter, Clients(reporter), AllHabits(), Inquiry(settings, reporter, self._spawn)
+            Terms(settings), reporter, Clients(reporter), AllHabits(), Witnesses(settings, reporter, self._spawn)
         )
         self._shown = _shown(settings, reporter)
         self._reporting: asyncio.Task[None] | None = None
@@ -112,15 +112,15 @@ class Server:
         """Go by these settings from now on; what is being done is judged by them at once.
 
         Raises:
-            SettingsError: a file of certificates is not what it should be; nothing has changed.
+            SettingsError: certificates, or the blast radius, are not what they should be; nothing has changed.
             OperatorError: max_sessions does not fit; nothing has changed.
         """
         shown, upstream = _shown(settings, self._reporter), Upstream(settings, self._reporter)
         make_room(settings.max_sessions)
+        self.watch.witnesses.change(settings)
         report_every = self._settings.report_every
         self._settings, self._shown, self._upstream = settings, shown, upstream
         self.watch.terms.change(settings)
-        self.watch.inquiry.change(settings)
         for session in self.sessions:
             session.guard.reconsider()
         if self._reporting is not None and settings.report_every != report_every:
@@ -266,7 +266,7 @@ class Server:
         await asyncio.gather(*self._tasks, *self._cancels, return_exceptions=True)
         await self._all_closed()
         self.watch.clients.stop()
-        await self.watch.inquiry.close()
+        await self.watch.witnesses.close()
         self._reporter.close()
         if self._settings.report_every != NEVER:
             self._reporter.report()

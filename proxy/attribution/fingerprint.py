@@ -168,9 +168,11 @@ class _Shape:
         word = _word(shown_name(token))
         if item[-2:] == [_VALUE, "::"]:
             item.pop()
-        elif word == _VALUE or (word in _CONSTANTS and item[-1:] not in (["is"], ["not"])):
-            self._value()
-        elif word == "default" and not item and self._lists[-1].bracket:
+        elif (
+            word == _VALUE
+            or (word in _CONSTANTS and item[-1:] not in (["is"], ["not"]))
+            or (word == "default" and not item and self._lists[-1].bracket)
+        ):
             self._value()
         else:
             item.append(word)

@@ -75,7 +75,7 @@ class Guard:
         self._watchdog = Watchdog(loop, self._look)
         self.holding = Holding(loop, tracker, session, self.safely, self._turned)
         self.holding.wanted = self._earliest != NEVER
-        self._telling = Telling(watch.inquiry, watch.reporter, session)
+        self._telling = Telling(watch.witnesses, watch.reporter, session)
         self.enforcer = Enforcer(tracker, watch, describer, self._telling, session, self)
         self._forgotten = Forgotten(tracker, watch, self, describer, session, self._telling)
         self._mistakes = Mistakes(tracker.flow, describer, session, self._telling)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.leash.inquiry import Inquiry
+from proxy.leash.witnesses import Witnesses
 from proxy.report import events
 from proxy.report.event import Event
 from proxy.report.reporter import Reporter
@@ -25,15 +25,15 @@ class Telling:
     """One session's voice.
 
     Args:
-        inquiry: whom to ask.
+        witnesses: whom to ask.
         reporter: takes events.
         session: the session.
     """
 
-    __slots__ = ("_asked", "_asking", "_blast", "_inquiry", "_process", "_reporter", "_session", "_waiting")
+    __slots__ = ("_asked", "_asking", "_blast", "_process", "_reporter", "_session", "_waiting", "_witnesses")
 
-    def __init__(self, inquiry: Inquiry, reporter: Reporter, session: Connected) -> None:
-        self._inquiry = inquiry
+    def __init__(self, witnesses: Witnesses, reporter: Reporter, session: Connected) -> None:
+        self._witnesses = witnesses
         self._reporter = reporter
         self._session = session
         self._process: events.Process | None = None
@@ -50,13 +50,13 @@ class Telling:
         """
         transport = None if self._asked else self._session.client_transport()
         self._asked = True
-        if self._asking is None and self._inquiry.may_know(transport, leak):
-            self._asking = self._inquiry.spawn(self._ask(transport, leak))
+        if self._asking is None and self._witnesses.may_know(transport, leak):
+            self._asking = self._witnesses.spawn(self._ask(transport, leak))
 
     async def _ask(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> None:
-        inquiry = self._inquiry
+        witnesses = self._witnesses
         try:
-            process, blast = await asyncio.gather(inquiry.process(transport), inquiry.blast(leak))
+            process, blast = await asyncio.gather(witnesses.process(transport), witnesses.blast(leak))
             self._process = process or self._process
             self._blast = (leak.id, blast) if leak and blast else None
         finally:

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from proxy.leash.clients import Clients
-from proxy.leash.inquiry import Inquiry
 from proxy.leash.terms import Terms
+from proxy.leash.witnesses import Witnesses
 from proxy.report.habits import AllHabits
 from proxy.report.reporter import Reporter
 
@@ -17,11 +17,11 @@ class Watch(NamedTuple):
         reporter: takes events.
         clients: the sessions of each client.
         habits: what each client's transactions are like.
-        inquiry: whom to ask about a client that leaks.
+        witnesses: whom to ask about a client that leaks.
     """
 
     terms: Terms
     reporter: Reporter
     clients: Clients
     habits: AllHabits
-    inquiry: Inquiry
+    witnesses: Witnesses

@@ -122,7 +122,8 @@ def keeping(settings: Settings, running: Settings) -> Settings:
         SettingsError: they do not go together.
     """
     log = settings.log.model_copy(update={"format": running.log.format})
-    kept = {"listen": running.listen, "upstream": running.upstream, "log": log}
+    admin = settings.admin.model_copy(update={"listen": running.admin.listen})
+    kept = {"listen": running.listen, "upstream": running.upstream, "admin": admin, "log": log}
     return _validate({**dict(settings), **kept}, {})
 
 

@@ -172,12 +172,33 @@ class Log(Model):
     )
 
 
+MASKED: Final = "********"
+
 # What may hold a password is neither shown nor quoted in an error.
+def _secret(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return None if value in ("none", "") else value
+    raise ValueError("it has to be a text, in quotes where YAML takes it for something else")
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str) and not value.startswith("["):
+        return (value,) if value else ()
+    return value
+
+
 Secret = Annotated[
     str | None,
-    BeforeValidator(lambda value: None if value in ("none", "") else value),
-    PlainSerializer(lambda text: "********" if text else "none", return_type=str),
+    BeforeValidator(_secret),
+    PlainSerializer(lambda text: MASKED if text else "none", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string"}),
+]
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_names),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
 
 
@@ -190,7 +211,7 @@ class Attribution(Model):
         repr=False,
         description="how to connect as a role with pg_monitor, to add locks held and sessions blocked to a leak",
     )
-    tags: tuple[str, ...] = Field(
+    tags: Names = Field(
         (), description="names of tags that are logged besides the well-known ones, as globs; see docs/attribution.md"
     )
 

@@ -11,9 +11,9 @@ from proxy.leash.describer import Describer
 from proxy.leash.enforcer import Observer
 from proxy.leash.guard import Guard
 from proxy.leash.policy import Limits
-from proxy.leash.inquiry import Inquiry
 from proxy.leash.terms import Terms
 from proxy.leash.watch import Watch
+from proxy.leash.witnesses import Witnesses
 from proxy.report.event import Event
 from proxy.report.events import Client, Session
 from proxy.report.habits import AllHabits
@@ -115,7 +115,7 @@ class FakeSession:
             self.reporter,
             clients=Clients(self.reporter, lambda: loop),
             habits=AllHabits(),
-            inquiry=Inquiry(settings, self.reporter, self.spawn),
+            witnesses=Witnesses(settings, self.reporter, self.spawn),
         )
         self.guard = Guard(loop, self.tracker, self.watch, describer, self)
         self.frontend: Observer = lambda _data, _now: None

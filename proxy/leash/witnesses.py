@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 
 from proxy.attribution.blast import Backend, BlastRadius
 from proxy.attribution.process import Processes
+from proxy.errors import SettingsError
 from proxy.report import events
 from proxy.report.reporter import Reporter
 from proxy.settings import Settings
@@ -15,7 +16,23 @@ from proxy.settings import Settings
 Spawn = Callable[[Coroutine[None, None, None]], asyncio.Task[None]]
 
 
-class Inquiry:
+def check(settings: Settings) -> None:
+    """Look whether the server can be asked as the settings say.
+
+    Raises:
+        SettingsError: what is wrong, and what would be right.
+    """
+    _blast_radius(settings.attribution.blast_radius_dsn, lambda _reason: None)
+
+
+def _blast_radius(dsn: str | None, told: Callable[[str], None]) -> BlastRadius | None:
+    try:
+        return BlastRadius(dsn, told) if dsn else None
+    except ValueError as error:
+        raise SettingsError([f"attribution.blast_radius_dsn: {error}"]) from None
+
+
+class Witnesses:
     """Asks for all sessions of a proxy.
 
     Args:
@@ -31,15 +48,21 @@ class Inquiry:
         self._reporter = reporter
         self.spawn = spawn
         self._processes = Processes(self._told("process"))
+        self._dsn: str | None = None
         self._blast: BlastRadius | None = None
         self.change(settings)
 
     def change(self, settings: Settings) -> None:
-        """Ask as these settings say from now on."""
+        """Ask as these settings say from now on.
+
+        Raises:
+            SettingsError: the server cannot be asked as they say; nothing has changed.
+        """
         attribution = settings.attribution
+        if attribution.blast_radius_dsn != self._dsn:
+            self._blast = _blast_radius(attribution.blast_radius_dsn, self._told("blast radius"))
+            self._dsn = attribution.blast_radius_dsn
         self._asks_kernel = attribution.processes
-        dsn = attribution.blast_radius_dsn
-        self._blast = BlastRadius(dsn, self._told("blast radius")) if dsn else None
 
     def _told(self, what: str) -> Callable[[str], None]:
         return lambda reason: self._reporter.emit(events.AttributionUnavailable(what=what, reason=reason))
