@@ -22,14 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psycopg
+from psycopg.conninfo import make_conninfo
+
 from proxy.demo import binaries
 from proxy.errors import OperatorError
-
-try:
-    import psycopg
-    from psycopg.conninfo import make_conninfo
-except ImportError as missing:
-    raise OperatorError("the demo needs psycopg, which this installs: pip install 'pgleash[demo]'") from missing
 
 START_DEADLINE = 20.0  # seconds, for initdb and for postgres each; half a second is usual
 STOP_DEADLINE = 5.0  # seconds until SIGKILL; a fast shutdown takes a few hundredths
