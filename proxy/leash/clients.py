@@ -6,16 +6,29 @@ Asked only when there is a leak, or a session that has been idle for long: nothi
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from proxy.leash.leak import OpenLeak
 from proxy.leash.watchdog import Timer
 from proxy.report import events, summary
 from proxy.report.reporter import Reporter
 
+FRESH: Final = 1.0  # seconds that a look at all sessions of a client is good for
 POOL: Final = 2  # sessions from which on a client can be said to have a pool
 
 Key = tuple[str, str, str]
+
+
+class Held(NamedTuple):
+    """A transaction that a session is held in.
+
+    Attributes:
+        since: since when it has been the client's turn.
+        opener, fingerprint: of what opened it.
+    """
+
+    since: float
+    opener: str
+    fingerprint: str
 
 
 class Member(Protocol):
@@ -29,9 +42,8 @@ class Member(Protocol):
     def used_at(self) -> float:
         """When bytes of either side came last, seconds of the loop's clock."""
 
-    @property
-    def held(self) -> OpenLeak | None:
-        """The leak that it is in, while that holds."""
+    def held(self, now: float) -> Held | None:
+        """What it is held in, for longer than its limit."""
 
 
 class Clients:
@@ -49,6 +61,7 @@ class Clients:
         self._reporter = reporter
         self._members: dict[Key, set[Member]] = {}
         self._checks: dict[events.Client, Timer] = {}
+        self._last_uses: dict[Key, tuple[float, float]] = {}  # and when they were looked at
 
     def add(self, member: Member) -> None:
         """A session has begun."""
@@ -61,15 +74,34 @@ class Clients:
         members.discard(member)
         if not members:
             self._members.pop(key, None)
+            self._last_uses.pop(key, None)
             for client in [client for client in self._checks if _key(client) == key]:
                 self._checks.pop(client).cancel()
 
     def _of(self, client: events.Client) -> Iterator[Member]:
         return (member for member in self._members.get(_key(client), ()) if member.client == client)
 
-    def sisters(self, member: Member) -> list[Member]:
-        """The other sessions of the same client."""
-        return [sister for sister in self._of(member.client) if sister is not member]
+    # Sisters: the other sessions of the same client.
+
+    def sisters(self, member: Member) -> int:
+        """How many there are."""
+        return sum(sister is not member for sister in self._of(member.client))
+
+    def used_since(self, member: Member, since: float) -> bool:
+        """Whether one of them was used after this time."""
+        client = member.client
+        if self._last_use(_key(client)) <= since:
+            return False
+        return any(sister is not member and sister.used_at > since for sister in self._of(client))
+
+    def _last_use(self, key: Key) -> float:
+        """When any of them was used last, at most a second ago: a thousand that rest must not ask a thousand others."""
+        now = self._loop().time()
+        known = self._last_uses.get(key)
+        if known is None or now - known[0] > FRESH:
+            members = self._members.get(key, ())
+            known = self._last_uses[key] = (now, max((member.used_at for member in members), default=0.0))
+        return known[1]
 
     # Exhaustion.
 
@@ -88,9 +120,10 @@ class Clients:
 
     def _check(self, client: events.Client) -> None:
         del self._checks[client]
-        held = _all_held(self._of(client))
+        now = self._loop().time()
+        held = _all_held(self._of(client), now)
         if len(held) >= POOL:
-            self._reporter.emit(_exhausted(client, held, self._loop().time()))
+            self._reporter.emit(_exhausted(client, held, now))
 
     def stop(self) -> None:
         """Nothing is asked any more."""
@@ -103,20 +136,20 @@ def _key(client: events.Client) -> Key:
     return client.user, client.database, client.address
 
 
-def _all_held(members: Iterable[Member]) -> list[OpenLeak]:
-    """The leaks that sessions are in; none if one of them is in none."""
-    held: list[OpenLeak] = []
+def _all_held(members: Iterable[Member], now: float) -> list[Held]:
+    """What sessions are held in; nothing if one of them is not."""
+    held: list[Held] = []
     for member in members:
-        leak = member.held
-        if leak is None:
+        one = member.held(now)
+        if one is None:
             return []
-        held.append(leak)
+        held.append(one)
     return held
 
 
-def _exhausted(client: events.Client, held: list[OpenLeak], now: float) -> events.ClientExhausted:
-    longest = max(now - leak.cause.hold.since for leak in held if leak.cause.hold)
-    openers = Counter((leak.facts.transaction.opener, leak.facts.transaction.fingerprint) for leak in held)
+def _exhausted(client: events.Client, held: list[Held], now: float) -> events.ClientExhausted:
+    longest = max(now - one.since for one in held)
+    openers = Counter((one.opener, one.fingerprint) for one in held)
     (opener, fingerprint), times = openers.most_common(1)[0]
     return events.ClientExhausted(
         summary=summary.exhausted(client, len(held), longest, opener, times),

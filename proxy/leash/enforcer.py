@@ -169,7 +169,8 @@ class Enforcer:
         self._telling.tell(
             facts, lambda leak: events.LeakFlagged(summary=summary.flagged(leak), leak=leak, flagged=True)
         )
-        self._clients.flagged(facts.client, cause.limit or 0.0)
+        if not cause.by_age and cause.limit is not None:
+            self._clients.flagged(facts.client, cause.limit)
         return leak
 
     def _open(self, facts: events.Leak, cause: Cause) -> OpenLeak:

@@ -73,10 +73,9 @@ class Forgotten:
             return now + soonest
         if now < since + soonest:
             return since + soonest
-        sisters = self._clients.sisters(self._member)
-        if not any(sister.used_at > since for sister in sisters):
+        if not self._clients.used_since(self._member, since):
             return now + max(soonest * LOOK_AGAIN, 1.0)
-        return self._act(since, len(sisters), ruling, now)
+        return self._act(since, self._clients.sisters(self._member), ruling, now)
 
     def _act(self, since: float, sisters: int, ruling: Ruling, now: float) -> float:
         limits = ruling.limits

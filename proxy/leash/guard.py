@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from proxy.leash import outcome
+from proxy.leash.clients import Held
 from proxy.leash.describer import Describer
 from proxy.leash.enforcer import Enforcer, Leashed
 from proxy.leash.forgotten import Forgotten
@@ -126,19 +127,21 @@ class Guard:
         """When bytes of either side came last, seconds of the loop's clock."""
         return self._tracker.flow.now
 
-    @property
-    def held(self) -> OpenLeak | None:
-        """The leak that it is in, while that holds."""
-        leak = self.enforcer.leak
-        holds = leak is not None and leak.held_s is None and leak.rolled_back is None
-        return leak if holds else None
+    def held(self, now: float) -> Held | None:
+        """What it is held in, for longer than its limit."""
+        leak, hold = self.enforcer.leak, self.holding.now(now)
+        if leak is None or hold is None or leak.rolled_back is not None:
+            return None
+        limit = self._watch.terms.ruling(self.client, self._describer.tags).limits.flag_after
+        told = leak.facts.transaction
+        return Held(hold.since, told.opener, told.fingerprint) if now - hold.since >= limit else None
 
     # What the tracker tells of besides.
 
-    def _noticed(self, mistake: Mistake) -> None:
+    def _noticed(self, mistake: Mistake, statement: bytes) -> None:
         leak = self.enforcer.leak
         if leak is None or leak.rolled_back is None:  # else it is our doing, and the client is told
-            self.safely(lambda: self._mistakes.noticed(mistake))
+            self.safely(lambda: self._mistakes.noticed(mistake, statement))
 
     def _block_over(self, transaction: Transaction, now: float) -> None:
         leak = self.enforcer.leak
@@ -223,7 +226,8 @@ class Guard:
         self._follow_loosely()
         if self._tracker.in_transaction:  # the next one began without a request
             self._turned(now)
-        self._telling.tell(*ending)
+        if ending is not None:
+            self._telling.tell(*ending)
 
     # The end of the session.
 

@@ -5,6 +5,7 @@ from typing import Protocol
 from proxy.leash.describer import Describer
 from proxy.leash.telling import Telling
 from proxy.report import events, summary
+from proxy.report.seldom import Seldom
 from proxy.wire.flow import MessageFlow
 from proxy.wire.mistake import Mistake
 
@@ -26,24 +27,33 @@ class Mistakes:
         telling: its voice.
     """
 
-    __slots__ = ("_describer", "_flow", "_session", "_telling")
+    __slots__ = ("_describer", "_flow", "_seldom", "_session", "_telling")
 
     def __init__(self, flow: MessageFlow, describer: Describer, session: Session, telling: Telling) -> None:
         self._flow = flow
         self._describer = describer
         self._session = session
         self._telling = telling
+        self._seldom = {mistake: Seldom() for mistake in Mistake}
 
-    def noticed(self, mistake: Mistake) -> None:
-        """The server has said something that shows it."""
+    def noticed(self, mistake: Mistake, made_by: bytes) -> None:
+        """The server has said something that shows it; a client may make it with every transaction."""
+        times = self._seldom[mistake].happened(self._flow.now)
+        if not times:
+            return
         transaction = self._describer.transaction(self._flow.now)
-        statement = self._describer.text(self._flow.last)
+        statement = self._describer.text(made_by)
+        repeated = times - 1 or None
 
         def make(session: events.Session) -> events.ClientMistake:
             if mistake is Mistake.DIRTY_CHECKOUT:
                 text = summary.dirty_checkout(session, transaction)
-                return events.DirtyCheckout(summary=text, session=session, transaction=transaction, statement=statement)
+                return events.DirtyCheckout(
+                    summary=text, session=session, transaction=transaction, statement=statement, repeated=repeated
+                )
             text = summary.silent_rollback(session, transaction)
-            return events.SilentRollback(summary=text, session=session, transaction=transaction, statement=statement)
+            return events.SilentRollback(
+                summary=text, session=session, transaction=transaction, statement=statement, repeated=repeated
+            )
 
         self._telling.tell_of(self._session.facts(), make)

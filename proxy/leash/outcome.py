@@ -28,7 +28,7 @@ class Ending(NamedTuple):
     make: Callable[[events.Leak], events.LeakEvent]
 
 
-def over(leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, outcome: str | None) -> Ending:
+def over(leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, outcome: str | None) -> Ending | None:
     """The transaction that was flagged has ended, or the failed one that a rollback of ours had left.
 
     Args:
@@ -36,18 +36,18 @@ def over(leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, out
         tracker: what is known of the session.
         describer: makes its facts.
         now: seconds of the loop's clock.
-        outcome: how it ended, if the transaction itself does not tell.
+        outcome: how it ended, if the transaction itself does not tell: nobody came back.
+
+    Returns:
+        None if there is nothing more to tell.
     """
     if leak.rolled_back is not None:
-        return _returned(leak, tracker, describer)
+        return _returned(leak, tracker, describer) if outcome is None else None
     transaction = tracker.flow.transaction
     same = transaction.number == leak.number
     age = now - leak.started
-    facts = dataclasses.replace(
-        leak.facts,
-        held_s=age if leak.held_s is None else leak.held_s,
-        transaction=dataclasses.replace(leak.facts.transaction, age_s=age),
-    )
+    held = age if leak.held_s is None else leak.held_s
+    facts = dataclasses.replace(leak.facts, held_s=held, transaction=_times(leak, describer, now, held, same=same))
     ended = outcome or (transaction.outcome if same else transaction.followed_outcome) or ROLLBACK
     resumed_with = describer.text(leak.resumed_with)
     return Ending(
@@ -56,6 +56,24 @@ def over(leak: OpenLeak, tracker: Tracker, describer: Describer, now: float, out
             summary=summary.resolved(leak, ended, resumed_with), leak=leak, flagged=True, outcome=ended,
             resumed_with=resumed_with,
         ),
+    )  # fmt: skip
+
+
+def _times(leak: OpenLeak, describer: Describer, now: float, held: float, *, same: bool) -> events.TransactionFacts:
+    """What was told of the transaction, with its times as of its end."""
+    told, age = leak.facts.transaction, now - leak.started
+    if same:
+        last = describer.transaction(now)
+        idle = min(max(last.idle_s, told.idle_s), age)
+        longest, after, before = last.longest_idle_s, last.idle_after, last.idle_before
+    else:  # the next one has begun in the meantime: what is known is the hold
+        idle = min(told.idle_s + max(held - leak.facts.held_s, 0.0), age)
+        longest, after, before = told.longest_idle_s, told.idle_after, told.idle_before
+    if longest is None or longest < held:
+        longest, after, before = held, told.last, describer.text(leak.resumed_with)
+    return dataclasses.replace(
+        told, age_s=age, idle_s=idle, busy_s=age - idle, longest_idle_s=min(longest, age), idle_after=after,
+        idle_before=before,
     )  # fmt: skip
 
 

@@ -52,18 +52,17 @@ class Telling:
         self._asked = True
         if self._asking is None and self._witnesses.may_know(transport, leak):
             self._asking = self._witnesses.spawn(self._ask(transport, leak))
+            self._asking.add_done_callback(self._asked_all)
 
     async def _ask(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> None:
         witnesses = self._witnesses
-        try:
-            process, blast = await asyncio.gather(witnesses.process(transport), witnesses.blast(leak))
-            self._process = process or self._process
-            self._blast = (leak.id, blast) if leak and blast else None
-        finally:
-            self._asking = None
-            self._speak_up()
+        process, blast = await asyncio.gather(witnesses.process(transport), witnesses.blast(leak))
+        self._process = process or self._process
+        self._blast = (leak.id, blast) if leak and blast else None
 
-    def _speak_up(self) -> None:
+    def _asked_all(self, _task: asyncio.Task[None]) -> None:
+        """There is an answer, or there will be none: also where the proxy stops before it could ask."""
+        self._asking = None
         waiting, self._waiting = self._waiting, []
         for say in waiting:
             try:

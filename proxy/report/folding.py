@@ -51,14 +51,14 @@ class Folding:
         fold = self._folds.get(same)
         told: list[Event] = []
         if fold is None or now - fold.since >= MINUTE:
-            told = [] if fold is None else _count_of(fold)
+            told = self._drop(same) if fold else []
             fold = self._folds[same] = _Fold(now)
             if len(self._folds) > MAX_KINDS:
                 told += self._drop(next(iter(self._folds)))
         if fold.lines < LINES:
             fold.lines += 1
             return [*told, event]
-        fold.folded += 1
+        fold.folded += 1 + (event.repeated or 0)
         fold.last = event
         if isinstance(event, LeakFlagged):
             self._untold.add(event.leak.id)
@@ -75,11 +75,12 @@ class Folding:
             yield from self._drop(same)
 
     def _drop(self, same: Same) -> list[Event]:
-        return _count_of(self._folds.pop(same))
-
-
-def _count_of(fold: _Fold) -> list[Event]:
-    return [dataclasses.replace(fold.last, repeated=fold.folded)] if fold.last is not None else []
+        fold = self._folds.pop(same)
+        if fold.last is None:
+            return []
+        if isinstance(fold.last, LeakFlagged):
+            self._untold.discard(fold.last.leak.id)
+        return [dataclasses.replace(fold.last, repeated=fold.folded)]
 
 
 def _same(event: Foldable) -> Same:

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from proxy.report.event import Event
 from proxy.report.events import (
     Client,
-    Leak,
     LeakAbandoned,
     LeakEvent,
     LeakFlagged,
@@ -21,6 +20,7 @@ from proxy.report.events import (
     LeakTerminated,
 )
 
+MAX_KNOWN: Final = 10_000  # leaks of which more may come; of one that was rolled back nothing need
 MAX_ACCOUNTS: Final = 1000  # the one that has been quiet longest goes first
 COUNTS: Final = ("leaks", "open", "committed", "resolved", "abandoned", "rolled_back", "terminated", "spared")
 COMMIT: Final = "commit"  # the outcome of a transaction (proxy/wire/transaction.py)
@@ -85,7 +85,7 @@ class Ledger:
     def __init__(self, clock: Callable[[], datetime] = utc_now) -> None:
         self._clock = clock
         self._accounts: dict[Who, Account] = {}
-        self._open: dict[str, Who] = {}  # by leak: what opened it may be known better when it ends
+        self._known: dict[str, Who] = {}  # by leak, while more may come of it
 
     def __iter__(self) -> Iterator[tuple[Who, Account]]:
         return iter(self._accounts.items())
@@ -95,24 +95,35 @@ class Ledger:
         if not isinstance(event, LeakEvent) or isinstance(event, LeakLeft):
             return
         leak = event.leak
-        account = self._account(self._open.get(leak.id) or Who(leak.client, leak.transaction.fingerprint))
+        now = Who(leak.client, leak.transaction.fingerprint)
+        who = self._known.get(leak.id, now)
+        account = self._account(who)
         account.changed = True
         account.last_seen = self._clock()
-        account.opener = leak.transaction.opener or account.opener
         account.leak_class = leak.leak_class
+        if who == now:
+            account.opener = leak.transaction.opener or account.opener
         if isinstance(event, LeakFlagged):
             account.leaks += 1
-            self._opened(account, leak)
+            account.open += 1
+            self._know(leak.id, who)
         elif isinstance(event, LeakSpared):
             account.spared += event.first
         elif isinstance(event, LeakReturned):
             account.committed += event.would_commit
+            self._known.pop(leak.id, None)
         else:
             self._close(account, event)
+            if isinstance(event, LeakRolledBack):
+                self._know(leak.id, who)
+            else:
+                self._known.pop(leak.id, None)
 
-    def _opened(self, account: Account, leak: Leak) -> None:
-        account.open += 1
-        self._open[leak.id] = Who(leak.client, leak.transaction.fingerprint)
+    def _know(self, leak_id: str, who: Who) -> None:
+        """Keep whose account a leak is in: client and statements may be known better when it ends."""
+        self._known[leak_id] = who
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def _close(self, account: Account, event: LeakEvent) -> None:
         acted = False
@@ -128,7 +139,6 @@ class Ledger:
             account.resolved += 1
             account.committed += event.outcome == COMMIT
         if event.flagged:
-            self._open.pop(event.leak.id, None)
             account.open = max(account.open - 1, 0)  # its account may have been dropped in between
         elif acted:
             account.leaks += 1

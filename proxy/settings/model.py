@@ -174,6 +174,7 @@ class Log(Model):
 
 MASKED: Final = "********"
 
+
 # What may hold a password is neither shown nor quoted in an error.
 def _secret(value: Any) -> Any:
     if value is None or isinstance(value, str):

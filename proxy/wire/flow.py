@@ -27,7 +27,7 @@ from proxy.wire.transaction import COPY_IN, Transaction
 STATUSES: Final = (m.IDLE, m.IN_TRANSACTION, m.IN_FAILED_TRANSACTION)
 
 
-def _ignore(_what: object) -> None:
+def _ignore(_mistake: Mistake, _statement: bytes) -> None:
     """Nobody wants to know."""
 
 
@@ -44,7 +44,7 @@ class MessageFlow:
         transaction: what the open transaction, or the last one, did.
         backend: what the server process has told of itself.
         due: what the server still owes.
-        noticed: called with a mistake that shows in what the server says.
+        noticed: called with a mistake that shows in what the server says, and with the statement that made it; raw.
         confused: why what came cannot be understood, or None.
     """
 
@@ -66,7 +66,7 @@ class MessageFlow:
         self.status: int = m.IDLE
         self.transaction = Transaction()
         self.backend = Backend()
-        self.noticed: Callable[[Mistake], None] = _ignore
+        self.noticed: Callable[[Mistake, bytes], None] = _ignore
         self.confused: str | None = None
 
     @property
@@ -125,8 +125,8 @@ class MessageFlow:
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the session has been idle outside of a transaction; None if it is not."""
-        idle = self.phase is Phase.READY and self.status == m.IDLE and self.due.quiet
+        """Since when the session has been idle outside of a transaction; None if it is not, or LISTENs."""
+        idle = self.phase is Phase.READY and self.status == m.IDLE and self.due.quiet and not self.transaction.listens
         return self._turn_since if idle else None
 
     def _parsed_text(self) -> bytes:
@@ -149,6 +149,7 @@ class MessageFlow:
     def client_moved(self) -> None:
         """Bytes came from the client: a COPY goes on, even within a message."""
         if self.phase is Phase.COPY_IN:
+            self.transaction.waited(self.now - self._turn_since)
             self._turn_since = self.now
 
     # The frontend's messages. Flush, CopyData and passwords change nothing.
@@ -243,8 +244,8 @@ class MessageFlow:
         if self.phase is not Phase.READY:
             tag = self._copy_complete(tag)
         statement = self._executed()
-        if tag == b"ROLLBACK" and (mistake := rolled_back_by(statement)):
-            self.noticed(mistake)
+        if tag == b"ROLLBACK" and self.transaction.failed and (mistake := rolled_back_by(statement)):
+            self.noticed(mistake, statement)
         self.transaction.completed(statement, tag, self.now)
 
     def executed(self, _body: bytes) -> None:
@@ -321,7 +322,7 @@ class MessageFlow:
     def notice(self, body: bytes) -> None:
         """NoticeResponse: a warning may tell of a mistake."""
         if mistake := warned_of(body):
-            self.noticed(mistake)
+            self.noticed(mistake, self.last)
 
     def parameter_status(self, body: bytes) -> None:
         """ParameterStatus."""

@@ -16,6 +16,7 @@ READING: Final = CONTROL | {
     b"SELECT", b"FETCH", b"MOVE", b"SHOW", b"EXPLAIN", b"DECLARE", b"CLOSE", b"PREPARE", b"DEALLOCATE", b"EXECUTE",
     b"LISTEN", b"UNLISTEN", b"NOTIFY", b"DISCARD", b"LOCK", b"LOAD", b"CHECKPOINT", b"CALL", b"DO", b"COPY",
 }  # fmt: skip  # one word beside the other; CALL and DO may write, but nothing says so; COPY writes when it reads
+LISTENING: Final = frozenset({b"LISTEN", b"UNLISTEN", b"DISCARD"})
 COPY_IN: Final = b"COPY FROM STDIN"  # stands for the tag of a COPY that took data from the client
 
 COMMIT: Final = "commit"
@@ -48,6 +49,7 @@ class Transaction:
         idle: seconds in which it waited for the client between two requests, without the current wait.
         longest: the longest of these waits, seconds.
         idle_after, idle_before: the statements around that one; raw.
+        listens: whether the session waits for notifications, also when the transaction is over.
         outcome: "commit", "rollback", or None while nothing has ended it.
         block_over: called with this when it was a block and has ended, and with the time.
         followed: the number of a transaction whose outcome is to be remembered; 0 for none.
@@ -56,12 +58,13 @@ class Transaction:
 
     __slots__ = (
         "_last_tag", "_waited", "block_over", "failed", "first", "first_write", "followed", "followed_outcome",
-        "idle", "idle_after", "idle_before", "is_block", "last", "longest", "number", "opened_by_control",
+        "idle", "idle_after", "idle_before", "is_block", "last", "listens", "longest", "number", "opened_by_control",
         "opener", "outcome", "started", "statements",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.number = 0
+        self.listens = False
         self.outcome: str | None = None
         self.block_over: Callable[[Transaction, float], None] = _ignore
         self.followed = 0
@@ -118,6 +121,8 @@ class Transaction:
             self.outcome = COMMIT
         elif tag == b"ROLLBACK" and not _to_savepoint(statement):
             self.outcome = ROLLBACK
+        elif word in LISTENING:
+            self.listens = word == b"LISTEN"
         if self.outcome is not None and _chains(statement):
             self.chain(now)
 

@@ -10,22 +10,24 @@ from proxy.wire.statements import STATEMENT_BYTES, beginning, end
 from proxy.wire.tracker import Tracker
 from tests import messages as m
 
+Told = tuple[Mistake, bytes]
+
 TAG = "/*route='/hooks'*/"
 LONG = f"SELECT '{'x' * 5000}' {TAG}"
 ALREADY = m.notice("WARNING", "25001", "there is already a transaction in progress")
 
 
-def tracker(*noticed: list[Mistake], over: list[Any] | None = None) -> Tracker:
+def tracker(*noticed: list[Told], over: list[Any] | None = None) -> Tracker:
     made = Tracker(gave_up=lambda _reason, _error: None, goodbye=lambda: None)
     made.backend(m.STARTED, 0.0)
     if noticed:
-        made.flow.noticed = noticed[0].append
+        made.flow.noticed = lambda mistake, statement: noticed[0].append((mistake, statement))
     if over is not None:
         made.flow.transaction.block_over = lambda one, now: over.append((one.outcome, one.longest, now - one.started))
     return made
 
 
-def begun(*noticed: list[Mistake], over: list[Any] | None = None) -> Tracker:
+def begun(*noticed: list[Told], over: list[Any] | None = None) -> Tracker:
     made = tracker(*noticed, over=over)
     made.frontend(m.query("BEGIN"), 1.0)
     made.backend(m.queried("BEGIN", "T"), 1.0)
@@ -87,11 +89,11 @@ def test_blocks_are_told_of_when_they_end() -> None:
 
 
 def test_begin_in_a_transaction_is_a_dirty_checkout() -> None:
-    told: list[Mistake] = []
+    told: list[Told] = []
     made = begun(told)
     made.frontend(m.query("BEGIN"), 2.0)
     made.backend(ALREADY + m.queried("BEGIN", "T"), 2.0)
-    assert told == [Mistake.DIRTY_CHECKOUT]
+    assert told == [(Mistake.DIRTY_CHECKOUT, b"BEGIN")]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_begin_in_a_transaction_is_a_dirty_checkout() -> None:
     ],
 )
 def test_other_notices_are_none(notice: bytes) -> None:
-    told: list[Mistake] = []
+    told: list[Told] = []
     made = begun(told)
     made.frontend(m.query("SELECT 1"), 2.0)
     made.backend(notice + m.queried("SELECT 1", "T"), 2.0)
@@ -112,10 +114,49 @@ def test_other_notices_are_none(notice: bytes) -> None:
 
 @pytest.mark.parametrize(("statement", "wrong"), [("COMMIT", True), ("end", True), ("ROLLBACK", False)])
 def test_commit_of_a_failed_transaction_is_a_silent_rollback(statement: str, *, wrong: bool) -> None:
-    told: list[Mistake] = []
+    told: list[Told] = []
     made = begun(told)
     made.frontend(m.query("SELECT 1/0"), 2.0)
     made.backend(m.error("22012") + m.ready("E"), 2.0)
     made.frontend(m.query(statement), 3.0)
     made.backend(m.queried("ROLLBACK", "I"), 3.0)
-    assert told == ([Mistake.SILENT_ROLLBACK] if wrong else [])
+    assert told == ([(Mistake.SILENT_ROLLBACK, statement.encode())] if wrong else [])
+
+
+def test_commit_in_the_extended_protocol_is_named_itself() -> None:
+    told: list[Told] = []
+    made = begun(told)
+    made.frontend(m.query("SELECT 1/0"), 2.0)
+    made.backend(m.error("22012") + m.ready("E"), 2.0)
+    made.frontend(m.run("COMMIT") + m.SYNC, 3.0)
+    made.backend(m.ran("ROLLBACK") + m.ready("I"), 3.0)
+    assert told == [(Mistake.SILENT_ROLLBACK, b"COMMIT")]
+
+
+def test_rollback_behind_a_commit_in_one_text_is_none() -> None:
+    told: list[Told] = []
+    made = begun(told)
+    made.frontend(m.query("COMMIT; BEGIN; SELECT 1; ROLLBACK"), 2.0)
+    made.backend(m.complete("COMMIT") + m.complete("BEGIN") + m.complete("SELECT 1") + m.queried("ROLLBACK", "I"), 2.0)
+    assert told == []
+
+
+def test_a_copy_that_waits_for_its_client_is_idle() -> None:
+    made = begun()
+    made.frontend(m.query("COPY t FROM STDIN"), 2.0)
+    made.backend(m.COPY_IN, 2.0)
+    made.frontend(m.copy_data(), 32.0)
+    made.frontend(m.COPY_DONE, 33.0)
+    made.backend(m.queried("COPY 1", "T"), 33.5)
+    assert (made.flow.transaction.idle, made.flow.transaction.longest) == (32.0, 30.0)
+
+
+@pytest.mark.parametrize(("statement", "idle"), [("SELECT 1", 5.0), ("LISTEN a", None)])
+def test_a_session_that_listens_is_not_idle(statement: str, idle: float | None) -> None:
+    made = tracker()
+    made.frontend(m.query(statement), 5.0)
+    made.backend(m.queried(statement.split(maxsplit=1)[0] + (" 1" if "1" in statement else ""), "I"), 5.0)
+    assert made.idle_since == idle
+    made.frontend(m.query("UNLISTEN *"), 6.0)
+    made.backend(m.queried("UNLISTEN", "I"), 6.0)
+    assert made.idle_since == 6.0
