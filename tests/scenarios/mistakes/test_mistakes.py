@@ -62,7 +62,7 @@ def test_its_event_comes(shop: Shop, mistake: Mistake, event: str, command: list
             assert RESTS in application.said, "it still has connections"
         if event == "session.forgotten":
             assert line["session.last"] == mistake.last
-        findings.record_event(mistake, event)
+        findings.record_event(mistake, line)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
