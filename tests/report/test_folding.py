@@ -169,6 +169,14 @@ def test_and_so_is_what_the_client_came_back_with() -> None:
         assert folding.take(event, 1.0) == [event]
 
 
+def test_what_is_told_with_a_count_ends_with_a_line() -> None:
+    """The line that counts has a leak's id: who looks for its end finds it."""
+    folding = folded(12)
+    assert counted(folding.over(MINUTE)) == [2]
+    assert folding.take(end(11), MINUTE + 1) == [end(11)]
+    assert folding.take(end(10), MINUTE + 1) == []
+
+
 def test_what_is_no_flag_passes() -> None:
     folding = folded(50)
     event = events.ConfigWarning(reason="")

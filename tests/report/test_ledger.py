@@ -159,6 +159,21 @@ def test_a_leak_stays_in_the_account_that_it_was_flagged_in(end: str) -> None:
     assert (kept.leaks, kept.open) == (1, 0)
 
 
+def test_and_what_becomes_of_it_after_its_rollback_is_counted_there_too() -> None:
+    later = leak("renamed", opener="UPDATE a", fingerprint="f9")
+    back = returned(later, would_commit=True)
+    ((whose, kept),) = accounts(flagged(leak()), rolled_back(later), back).items()
+    assert (whose, kept.rolled_back, kept.committed) == (who(), 1, 1)
+    ended = terminated(later, flagged=False, rolled_back=True)
+    ((whose, kept),) = accounts(flagged(leak()), rolled_back(later), ended).items()
+    assert (whose, kept.leaks, kept.rolled_back, kept.terminated) == (who(), 1, 1, 1)
+
+
+def test_an_account_tells_the_opener_whose_fingerprint_it_has() -> None:
+    kept = accounts(flagged(leak(opener="BEGIN")), rolled_back(leak(opener="UPDATE a", fingerprint="f9")))
+    assert kept[who()].opener == "BEGIN"
+
+
 def test_the_opener_that_is_known_stays() -> None:
     kept = accounts(flagged(leak(opener="UPDATE a")), flagged(leak(opener="")))
     assert kept[who()].opener == "UPDATE a"
