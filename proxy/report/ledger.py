@@ -96,7 +96,7 @@ class Ledger:
             return
         leak = event.leak
         now = Who(leak.client, leak.transaction.fingerprint)
-        who = self._known.get(leak.id, now)
+        who = now if isinstance(event, LeakFlagged) else self._known.get(leak.id, now)
         account = self._account(who)
         account.changed = True
         account.last_seen = self._clock()
