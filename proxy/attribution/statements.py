@@ -76,11 +76,11 @@ def _tokens_pattern(*, backslash_escapes: bool) -> re.Pattern[str]:
 
 _STANDARD = _tokens_pattern(backslash_escapes=False)
 _BACKSLASH = _tokens_pattern(backslash_escapes=True)
-# Quotation marks, accents and primes beyond ASCII: a name with one of them in it is a string somebody pasted.
+# Quotation marks, accents and primes beyond ASCII: a name with one of them in it is a string that somebody pasted.
 _LOOKS_QUOTED = re.compile(
-    "[\xab\xb4\xbb\u02b9-\u02bd\u02ca\u02cb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\uff02\uff07\uff40]"
+    r"[\xab\xb4\xbb\u02b9-\u02bd\u02ca\u02cb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\uff02\uff07\uff40]"
 )
-# Whoever has a password in a URL, or among a connection's keywords.
+# A password in a URL, or among a connection's keywords.
 CREDENTIALS = re.compile(r"://[^/]*@|passw(?:or)?d\s*[=:]", re.IGNORECASE)
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
@@ -88,7 +88,8 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _MASKS = {"number": "?", "string": "?", "blank": " ", "comment": " ", "end": "\n"}
 _BLANKS = re.compile(" {2,}")
 _LIST = re.compile(r"([(\[]) ?[-+]? ?\?(?: ?, ?[-+]? ?\?)* ?(?:([)\]])|,? ?\Z)")
-_PARAMETERS = re.compile(r"(\bIN ?\( ?)\$[0-9]+(?: ?, ?\$[0-9]+)* ?(?:(\))|,? ?\Z)", re.IGNORECASE)
+_ITEM = r"(?:\$[0-9]+|[-+]? ?\?)"
+_PARAMETERS = re.compile(rf"(\bIN ?\() ?{_ITEM}(?: ?, ?{_ITEM})* ?(?:(\))|,? ?\Z)", re.IGNORECASE)
 _PARAMETER = re.compile(r"\$[0-9]+")
 _BRACKET = re.compile(r"([()])")
 _BEFORE_ROW = re.compile(r"(?:\A|,|\bVALUES) ?\Z", re.IGNORECASE)
@@ -195,12 +196,12 @@ def _fold(masked: str) -> str:
 def _fold_rows(text: str) -> str:
     """Drop each row that differs in parameters at most from the one in front of it."""
     out: list[str] = []
-    shapes: list[str] = []  # the same without the parameters' numbers
+    shapes: list[str] = []  # the same without the parameters' numbers, and without spaces beside commas
     opened: list[int] = []  # where in out brackets are open
     rows: dict[int, int] = {}  # where they began, by where they ended
     for part in _BRACKET.split(text):
         out.append(part)
-        shapes.append(_PARAMETER.sub("?", part))
+        shapes.append(_PARAMETER.sub("?", part.strip()).replace(" ,", ",").replace(", ", ","))
         if part == "(":
             opened.append(len(out) - 1)
         elif part == ")" and opened:
@@ -214,13 +215,14 @@ def _fold_rows(text: str) -> str:
 
 
 def guarded(statement: str) -> str:
-    """Return what may be told of a statement without literals; of one made to carry secrets, its kind.
+    """Return what may be told of a statement, the rest of which is not shown: at most LIMIT characters and one.
 
-    Of a setting it is the name, and of a long one of either no more than LIMIT characters and one.
+    Args:
+        statement: its text without literals, with single spaces.
     """
     if secret := _SECRET.match(statement):
         return f"{secret[0].upper()} {ELLIPSIS}"
-    seen = statement[: LIMIT + 1]  # the rest is not shown anyway, and what these rules hide is always behind
+    seen = statement[: LIMIT + 1]  # what these rules hide is always behind what they look for
     if _COPY.match(seen) and _runs_program(seen):
         return f"COPY {ELLIPSIS} PROGRAM {ELLIPSIS}"
     return _SETTING.sub(r"\1?", _OPTIONS.sub(rf"\1{ELLIPSIS}", seen, count=1), count=1)

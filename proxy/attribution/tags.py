@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import unquote
 
-from proxy.attribution.statements import tokens
+from proxy.attribution.statements import CREDENTIALS, tokens
 
 MAX_TAGS: Final = 32
 MAX_NAME: Final = 64  # characters
@@ -50,7 +50,6 @@ _TRACING: Final = frozenset({"traceparent", "tracestate"})  # fields of their ow
 _PATHS: Final = frozenset({"route", "http.route", "path", "endpoint"})
 # Where a query string, or a session id in a path, begins; (?P<id>...) of a route that is a pattern does not begin one.
 _QUERY: Final = re.compile(r"(?:(?<!\()\?|\?(?!P?<|:)|;).*", re.DOTALL)
-_CREDENTIALS: Final = re.compile(r"://[^/]*@|passw(?:or)?d\s*[=:]", re.IGNORECASE)
 
 # One way to match, as in statements.py. A quote that closes nothing sends the search on behind the next comma.
 _PAIR: Final = re.compile(
@@ -89,8 +88,9 @@ def shown(tags: Mapping[str, str], wanted: Collection[str] = ()) -> dict[str, st
     found: dict[str, str] = {}
     for name, value in tags.items():
         known = name in KNOWN or any(fnmatchcase(name, glob) for glob in wanted)
-        if known and name.lower() not in _TRACING and not _CREDENTIALS.search(value):
-            found[name] = _QUERY.sub("", value) if name in _PATHS else value
+        if known and name.lower() not in _TRACING and not CREDENTIALS.search(value):
+            a_path = name in _PATHS or (name not in KNOWN and "/" in value)
+            found[name] = _QUERY.sub("", value) if a_path else value
     return found
 
 

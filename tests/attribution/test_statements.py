@@ -80,7 +80,14 @@ FOLDED = {
     "SELECT a IN (1, 'x',-3, + 4)": "SELECT a IN (?)",
     "SELECT a IN ( 1 )": "SELECT a IN (?)",
     "INSERT INTO t (a, b) VALUES (1, 'x'), (2, 'y') ,(3,'z')": "INSERT INTO t (a, b) VALUES (?)",
-    "INSERT INTO t VALUES (1, now()), (2, now())": "INSERT INTO t VALUES (?, now()), (?, now())",
+    "INSERT INTO t VALUES (1, now()), (2, now())": "INSERT INTO t VALUES (?, now())",
+    "INSERT INTO t VALUES ($1, DEFAULT), ($2, DEFAULT) ,($3,DEFAULT)": "INSERT INTO t VALUES ($1, DEFAULT)",
+    "INSERT INTO t VALUES ($1, f(1, g(a))), ($2, f(2, g(a))) RETURNING b": (
+        "INSERT INTO t VALUES ($1, f(?, g(a))) RETURNING b"
+    ),
+    "SELECT f($1), ($2), (a), g(b), (b)": None,
+    "SELECT (a, b) IN (($1, c), ($3, c)), (a))), ((b)": "SELECT (a, b) IN (($1, c)), (a))), ((b)",
+    "SELECT a IN ($1, $2,$3), b in ( $4 ), c IN ($5, -6)": "SELECT a IN (?), b in (?), c IN (?)",
     "SELECT ARRAY[1,2], ((1,2),(3,4))": "SELECT ARRAY[?], ((?))",
     "SELECT f($1, $2, $3), f(a, 1, 2)": "SELECT f($1, $2, $3), f(a, ?, ?)",
 }
@@ -93,6 +100,19 @@ SECRETS = {
     "CREATE SUBSCRIPTION s CONNECTION 'password=x' PUBLICATION p": "CREATE SUBSCRIPTION …",
     "COPY t (a) FROM PROGRAM 'curl -u me:x'": "COPY … PROGRAM …",
     "COPY (SELECT * FROM program) TO STDOUT": "COPY (SELECT * FROM program) TO STDOUT",
+    "COPY t FROM PROGRAM curl -u me": "COPY … PROGRAM …",
+    "COPY (SELECT * FROM program, f($1)) TO PROGRAM 'x'": "COPY … PROGRAM …",
+    "COPY (SELECT a FROM program WHERE b) TO STDOUT": None,
+    "CREATE FOREIGN TABLE t (a int OPTIONS (b 'c')) SERVER s OPTIONS (password hunter2)": (
+        "CREATE FOREIGN TABLE t (a int OPTIONS …"
+    ),
+    "alter foreign table t OPTIONS(SET password hunter2)": "alter foreign table t OPTIONS…",
+    "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b OPTIONS (c hunter2)": (
+        "IMPORT FOREIGN SCHEMA a FROM SERVER s INTO b OPTIONS …"
+    ),
+    "CREATE TABLE options (a int)": None,
+    'SELECT dblink_connect("host=h password=hunter2"), "postgres://me:hunter2@h"': "SELECT dblink_connect(?), ?",
+    'SELECT "user.password", "http://h/"': None,
     "SET app.secret TO hunter2, b": "SET app.secret TO ?",
     "BEGIN; set local app.secret=hunter2; SELECT a": "BEGIN; set local app.secret=?; SELECT a",
     'SET SESSION "app.secret" = "hunter2"': 'SET SESSION "app.secret" = ?',
@@ -119,6 +139,9 @@ UNCERTAIN = {
     "SELECT a, 1$$x'secret$$": "SELECT a, ?…",
     "SELECT a, 'b'AS c": "SELECT a, ?…",
     "SELECT E'é\\' secret '": "SELECT ?…",
+    "SELECT a FROM t WHERE b = \u2018a secret\u2019 AND c = 'x'": "SELECT a FROM t WHERE b = ?…",
+    "SELECT a, 'x', b, “secret”": "SELECT a, ?…",
+    "SELECT a, «secret»": "SELECT a, ?…",
 }
 
 CUT = {
@@ -137,6 +160,8 @@ CUT = {
     "SELECT 'x', 'don\\'t": "SELECT ?…",
     "SELECT a FROM t WHERE a IN (1, 2, 3": "SELECT a FROM t WHERE a IN (?…",
     "INSERT INTO t VALUES (1, 2), (3,": "INSERT INTO t VALUES (?)…",
+    "SELECT a FROM t WHERE a IN ($1, $2,": "SELECT a FROM t WHERE a IN (?…",
+    "COPY t FROM PROGRAM cu": "COPY … PROGRAM …",
     "SET a.b = hunt": "SET a.b = ?…",
     "ALTER ROLE bob PASS": "ALTER ROLE …",
 }

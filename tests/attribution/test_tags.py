@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.attribution.tags import MAX_NAME, MAX_TAGS, MAX_VALUE, merged
+from proxy.attribution.tags import KNOWN, MAX_NAME, MAX_TAGS, MAX_VALUE, merged, shown
 from tests.attribution.test_statements import HOSTILE, MARK, backslash, standard
 
 SPELLINGS = {
@@ -56,6 +56,52 @@ NONE = [
 ]
 
 
+# As the projects themselves write them.
+COMMENTS = {
+    "/*controller='index',db_driver='django.db.backends.postgresql',framework='django%3A2.2.1',route='%5Epolls/%24',"
+    "traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01',tracestate='congo%3Dt61'*/": {
+        "controller": "index",
+        "db_driver": "django.db.backends.postgresql",
+        "framework": "django:2.2.1",
+        "route": "^polls/$",
+    },
+    "/*application:Shop,controller:posts,action:index,line:/app/posts.rb:7:in `index',db_host:h,socket:/tmp/s*/": {
+        "application": "Shop",
+        "controller": "posts",
+        "action": "index",
+        "line": "/app/posts.rb:7:in `index'",
+    },
+    "/*application='Shop',job='NightlyJob',source_location='app/jobs/nightly.rb:7',database='shop'*/": {
+        "application": "Shop",
+        "job": "NightlyJob",
+        "source_location": "app/jobs/nightly.rb:7",
+    },
+    "/*code.function.name='a.b',code.file.path='/a/b.py',code.line.number='7',code.stacktrace='x',http.route='/a'*/": {
+        "code.function.name": "a.b",
+        "code.file.path": "/a/b.py",
+        "code.line.number": "7",
+        "http.route": "/a",
+    },
+    "/* TODO: password: hunter2 */ /* user=hunter2, password='hunter2', token=hunter2 */": {},
+    "/* job=nightly, Job=hunter2, jobs=hunter2 */": {"job": "nightly"},
+}
+
+VALUES = {
+    ("route", "/invoices?token=hunter2"): "/invoices",
+    ("http.route", "/invoices/:id?"): "/invoices/:id",
+    ("path", "/invoices;jsessionid=hunter2"): "/invoices",
+    ("endpoint", "?token=hunter2"): "",
+    ("route", "^polls/(?P<id>[0-9]+)/(?:a|b)$"): "^polls/(?P<id>[0-9]+)/(?:a|b)$",
+    ("route", "/f(?token=hunter2"): "/f(",
+    ("route", "/f?:hunter2"): "/f",
+    ("action", "why?"): "why?",
+    ("route", "https://me:hunter2@h/invoices"): None,
+    ("job", "postgresql://me:hunter2@h"): None,
+    ("action", "set password = hunter2"): None,
+    ("action", "reset_password"): "reset_password",
+}
+
+
 def tags_of(statement: bytes, *, backslash_escapes: bool = False) -> dict[str, str]:
     return merged([statement], backslash_escapes=backslash_escapes)
 
@@ -68,6 +114,34 @@ def test_tags_of_a_comment(statement: str, tags: dict[str, str]) -> None:
 @pytest.mark.parametrize("statement", NONE)
 def test_what_is_no_tag(statement: str) -> None:
     assert tags_of(statement.encode()) == {}
+
+
+@pytest.mark.parametrize(("comment", "tags"), COMMENTS.items())
+def test_a_log_shows_tags_of_known_names(comment: str, tags: dict[str, str]) -> None:
+    assert shown(tags_of(comment.encode())) == tags
+
+
+@pytest.mark.parametrize(("tag", "value"), VALUES.items())
+def test_a_log_shows_no_query_string_and_no_password(tag: tuple[str, str], value: str | None) -> None:
+    name, told = tag
+    assert shown({name: told}) == ({} if value is None else {name: value})
+
+
+def test_a_log_shows_tags_that_were_asked_for() -> None:
+    tags = {"tenant.id": "7", "tenant": "a", "Tenant.id": "8", "url": "http://me:hunter2@h", "job": "b"}
+    assert shown(tags) == {"job": "b"}
+    assert shown(tags, ["tenant.*", "url"]) == {"tenant.id": "7", "job": "b"}
+    assert shown(tags, ("*",)) == {name: value for name, value in tags.items() if name != "url"}
+
+
+def test_a_path_that_was_asked_for_has_no_query_string_either() -> None:
+    assert shown({"url": "https://h/a?token=hunter2", "note": "why?"}, ["*"]) == {"url": "https://h/a", "note": "why?"}
+
+
+def test_the_trace_is_no_tag_of_a_log() -> None:
+    tags = {"traceparent": "a", "tracestate": "b", "TraceParent": "c"}
+    assert shown(tags, ["*", "trace*", "TraceParent"]) == {}
+    assert not any(name.startswith("trace") for name in KNOWN)
 
 
 def test_backslashes_escape_where_the_server_says_so() -> None:
