@@ -9,9 +9,10 @@ A statement is brought into one form, which never leaves this file, and hashed. 
    (?, now()). The same for statements of one text. An ARRAY of values is a value.
 3. Keywords and names without quotes are lower case, A to Z alone, as Postgres folds them. Quoted names stay as they
    are; a quoted one that needs no quotes has lost them, unless it then meant something else ("user", "char").
-4. A statement made to carry secrets counts by its kind, a setting by its name (statements.py): nobody can guess at
+4. Names that only tell one savepoint, cursor or prepared statement from the next are values, too: libraries count them.
+5. A statement made to carry secrets counts by its kind, a setting by its name (statements.py): nobody can guess at
    a password by hashing, since nothing that holds one is hashed.
-5. Where the end of a text is missing or not certain, what stands before its first value counts, CUT_SHAPE characters at
+6. Where the end of a text is missing or not certain, what stands before its first value counts, CUT_SHAPE characters at
    most: how long values are, and so where the cut falls, makes no difference. What is left beside 2048 kept bytes is
    for comments and spaces. So of long texts that begin alike, up to their first value, fingerprints are the same; and
    that of a text which is kept whole is another one.
@@ -22,7 +23,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from proxy.attribution.statements import ELLIPSIS, LIMIT, guarded, shown_name, tokens
+from proxy.attribution.statements import ELLIPSIS, guarded, shown_name, tokens
 
 CUT_SHAPE: Final = 1024  # characters
 
@@ -40,6 +41,7 @@ _MEANS_MORE: Final = frozenset({
     "all", "any", "array", "bit", "case", "char", "current_catalog", "current_date", "current_role", "current_schema",
     "current_time", "current_timestamp", "current_user", "default", "distinct", "exists", "false", "interval",
     "localtime", "localtimestamp", "not", "null", "row", "session_user", "some", "system_user", "true", "user",
+    "values",
 })  # fmt: skip
 # Behind them stands a value, so that a sign is not a subtraction.
 _BEFORE_VALUE: Final = frozenset({
@@ -47,9 +49,16 @@ _BEFORE_VALUE: Final = frozenset({
     "is", "like", "limit", "not", "offset", "on", "or", "return", "returning", "select", "some", "symmetric", "then",
     "to", "when", "where",
 })  # fmt: skip
+_KEEPS_QUOTES: Final = _MEANS_MORE | _BEFORE_VALUE
 _COUNTED: Final = frozenset({"name", "number", "string", "parameter", "odd", "end"})
 _NO_VALUE: Final = '"/'  # what begins a name or a comment that does not end
 _CONSTANTS: Final = frozenset({"null", "true", "false"})
+# What names a savepoint or a cursor, in the form of a statement.
+_HANDLE: Final = re.compile(
+    r"""\A(?:((?:savepoint|release|rollback(?:\ (?:work|transaction))?\ to|close|fetch|move|deallocate)\b).*
+    |(declare)\ (?:"(?:[^"]|"")*"|[^" ]+))""",
+    re.DOTALL | re.VERBOSE,
+)
 _GUARDED: Final = ("alter ", "copy ", "create ", "import ", "set ")
 _CLOSING: Final = {"(": ")", "[": "]"}
 _LONG: Final = 64  # characters of a list; a longer one is hashed, so that nothing is copied as often as it is nested
@@ -68,9 +77,10 @@ def fingerprint(statement: bytes, *, truncated: bool = False, backslash_escapes:
     Returns:
         16 hexadecimal digits; "" where there is no statement, or nothing of it is certain.
     """
-    found = list(tokens(statement.decode(errors="replace"), backslash_escapes=backslash_escapes))
-    whole = not truncated and all(kind not in ("odd", "open") for kind, _ in found)
-    shape = _Shape(whole=whole)
+    found: Iterable[tuple[str, str]] = tokens(statement.decode(errors="replace"), backslash_escapes=backslash_escapes)
+    if not truncated:
+        found = list(found)
+    shape = _Shape(whole=not truncated and all(kind not in ("odd", "open") for kind, _ in found))
     shape.read(found)
     if truncated:
         shape.forget_last()
@@ -83,27 +93,40 @@ class _List:
 
     Attributes:
         bracket: the one that opens it; "" for a statement.
-        items: the forms of those that are finished.
+        items: the tokens of those that are finished.
         item: the tokens of the one that is not.
     """
 
-    __slots__ = ("_row", "bracket", "item", "items")
+    __slots__ = ("_last", "bracket", "item", "items")
 
     def __init__(self, bracket: str = "") -> None:
         self.bracket = bracket
-        self.items: list[str] = []
+        self.items: list[list[str]] = []
         self.item: list[str] = []
-        self._row = ""  # the row that the last finished item is, or ends in
+        self._last: list[str] = []  # the tokens of the last finished item
 
     def finish_item(self) -> None:
-        """An item ends here; one that says nothing new is dropped."""
+        """An item ends here; one with a value in it that is the same as the last is dropped."""
         item, self.item = self.item, []
-        form = " ".join(item)
-        same_row = len(item) == 1 and form[0] in _CLOSING and form == self._row
-        same_value = bool(self.bracket) and _VALUE in form and self.items[-1:] == [form]
-        if item and not same_row and not same_value:
-            self.items.append(form)
-            self._row = item[-1] if item[-2:-1] in ([], ["values"]) else ""
+        if item and (item is self._last or not self._repeats(item)):
+            self.items.append(item)
+            self._last = item
+
+    def _repeats(self, item: list[str]) -> bool:
+        return bool(self.bracket) and item == self._last and any(_VALUE in token for token in item)
+
+    def add_list(self, form: str) -> None:
+        """A list in brackets ends here; a row that is the same as the last is dropped, and the last one goes on."""
+        a_row = not self.item and self._last[-2:-1] in ([], ["values"])
+        if a_row and self._last[-1:] == [form]:
+            self.items.pop()
+            self.item = self._last
+        else:
+            self.item.append(form)
+
+    def form(self) -> str:
+        """Its items in one text."""
+        return ",".join(map(" ".join, self.items))
 
 
 class _Shape:
@@ -125,7 +148,7 @@ class _Shape:
         """Take what counts of tokens, each behind its kind."""
         length = 0
         for kind, token in _split(found):
-            length += len(token)
+            length += len(token) if kind in ("name", "operators") else 1
             if not self._whole and (self._done or length > CUT_SHAPE):
                 self._done = True
                 return
@@ -134,7 +157,7 @@ class _Shape:
             elif kind == "operators":
                 self._operator(token)
             elif kind == "end":
-                self._end()
+                self._finish_statement()
             else:
                 self._value()
 
@@ -168,14 +191,16 @@ class _Shape:
         word = _word(shown_name(token))
         if item[-2:] == [_VALUE, "::"]:
             item.pop()
-        elif (
-            word == _VALUE
-            or (word in _CONSTANTS and item[-1:] not in (["is"], ["not"]))
-            or (word == "default" and not item and self._lists[-1].bracket)
-        ):
+        elif self._is_value(word):
             self._value()
         else:
             item.append(word)
+
+    def _is_value(self, word: str) -> bool:
+        item = self._lists[-1].item
+        if word in _CONSTANTS:
+            return item[-1:] not in (["is"], ["not"])
+        return word == _VALUE or (word == "default" and not item and bool(self._lists[-1].bracket))
 
     def _value(self) -> None:
         item = self._lists[-1].item
@@ -188,7 +213,7 @@ class _Shape:
         """A bracket closes: what it held is a token of what is around it."""
         closed = self._lists.pop()
         closed.finish_item()
-        inside = ",".join(closed.items)
+        inside = closed.form()
         around = self._lists[-1]
         if closed.bracket == "[" and inside in ("", _VALUE):
             if around.item[-1:] == ["array"]:
@@ -198,24 +223,19 @@ class _Shape:
                 return self._value()
             if not inside and around.item[-1:] == [_VALUE]:
                 return None  # of a type: '{}'::int[]
-        around.item.append(closed.bracket + _short(inside) + _CLOSING[closed.bracket])
+        around.add_list(closed.bracket + _short(inside) + _CLOSING[closed.bracket])
         return None
 
-    def _end(self) -> None:
-        """A semicolon ends a statement, if it is not one of a rule's statements in brackets."""
-        if len(self._lists) > 1:
-            self._lists[-1].item.append(";")
-        else:
-            self._finish_statement()
-
     def _finish_statement(self) -> None:
+        """A statement ends here, in brackets, too: those of a rule are statements of their own."""
         while len(self._lists) > 1:
             self._close()
         self._lists[0].finish_item()
-        statement = ",".join(self._lists[0].items)
+        statement = self._lists[0].form()
         self._lists = [_List()]
         if statement.startswith(_GUARDED):
-            statement = guarded(statement[: LIMIT + 1])
+            statement = guarded(statement)
+        statement = _HANDLE.sub(r"\1\2 ?", statement)
         if statement and self._statements[-1:] != [statement]:  # drivers join what they execute many times
             self._statements.append(statement)
 
@@ -235,7 +255,7 @@ def _word(name: str) -> str:
     if name[0] != '"':
         return name.translate(_LOWER)
     plain = _PLAIN_NAME.fullmatch(name)
-    return plain[1] if plain and plain[1] not in _MEANS_MORE else name
+    return plain[1] if plain and plain[1] not in _KEEPS_QUOTES else name
 
 
 def _is_operand(tokens_before: list[str]) -> bool:
