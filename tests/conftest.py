@@ -1,7 +1,10 @@
 """What many tests need: a database, and proxies in front of it."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 
 from proxy.demo.postgres import Postgres
@@ -9,10 +12,32 @@ from tests.compatibility import OPTION
 from tests.harness import Proxy, settings_for
 
 StartProxy = Callable[..., Proxy]
+MEMORY = "/dev/shm"  # noqa: S108 - servers make directories with names that nobody can guess
+ROOM = 4 << 30  # bytes: ten servers with all the WAL that the tests make take a quarter of it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, action="store_true", help="write docs/compatibility.md, though not everything is run")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _servers_in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server is a thousand files, and some disks take a millisecond for each; a TMPDIR that is set is kept."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "TMPDIR" not in os.environ and has_room(MEMORY):
+            tmp_path_factory.getbasetemp()  # stays where people look for it
+            patch.setattr(tempfile, "tempdir", MEMORY)
+        yield
+
+
+def has_room(place: str) -> bool:
+    """Whether servers can be put there, and programs: where root's are closed to nobody, a server gets a copy."""
+    try:
+        seen = os.statvfs(place)
+    except OSError:
+        return False
+    room = min(seen.f_bavail * seen.f_frsize, psutil.virtual_memory().available)
+    return os.access(place, os.W_OK) and not seen.f_flag & os.ST_NOEXEC and room >= ROOM
 
 
 @pytest.fixture(scope="session")
