@@ -11,8 +11,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import psycopg
 
@@ -22,6 +23,7 @@ from proxy.settings import Address
 from proxy.wire.messages import CANCEL_REQUEST_CODE, PROTOCOL_3_0, SSL_REQUEST_CODE
 from tests import messages as m
 from tests.harness import PATIENCE
+from tests.life.nursery import Child
 from tests.rawclient import Message, RawClient, fields
 
 ROOT = Path(__file__).parents[2]
@@ -42,17 +44,24 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "proxy", *arguments]
 
 
-def pgleash(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+class Ran(NamedTuple):
+    """How a command has ended, and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def pgleash(*arguments: str, **variables: str) -> Ran:
     """Run a command of pgleash's to its end."""
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        env=environment(variables),
-        cwd=ROOT,
-        timeout=PATIENCE,
-        check=False,
-    )
+    child = Child(arguments, environment(variables), {})
+    with child.stdout as stdout, child.stderr as stderr, ThreadPoolExecutor(2) as readers:
+        said = [readers.submit(output.read) for output in (stdout, stderr)]
+        try:
+            status = child.wait(PATIENCE)
+        finally:
+            child.kill()
+        return Ran(status, *(output.result() for output in said))
 
 
 class Program:
@@ -65,20 +74,23 @@ class Program:
     """
 
     def __init__(self, *arguments: str, **variables: str) -> None:
-        self.process = subprocess.Popen(
-            command("serve", *arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(variables),
-            cwd=ROOT,
-        )
+        self.process = self._start("serve", *arguments, **variables)
         self.records: list[Record] = []
         self.errors: list[str] = []
         self._news = threading.Condition()
         self._threads = [threading.Thread(target=read) for read in (self._read_log, self._read_errors)]
         for thread in self._threads:
             thread.start()
+
+    def _start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str] | Child":
+        return subprocess.Popen(
+            command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(variables),
+            cwd=ROOT,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -137,14 +149,33 @@ class Program:
         return status
 
 
+class Forked(Program):
+    """The same, up at once; not for what is measured, nor for how a process starts.
+
+    Attributes:
+        constants: pgleash's own, by their full names, that are something else for it.
+    """
+
+    constants: ClassVar[Mapping[str, float]] = {}
+
+    def _start(self, *arguments: str, **variables: str) -> Child:
+        return Child(arguments, environment(variables), self.constants)
+
+
 def serve(upstream: str | Postgres, **options: str) -> Program:
     """The program on a free port, or where `listen` says; options as flags, with `__` for a dot."""
+    return Program(*flags(upstream, **options))
+
+
+def forked(upstream: str | Postgres, **options: str) -> Program:
+    """The same, up at once."""
+    return Forked(*flags(upstream, **options))
+
+
+def flags(upstream: str | Postgres, **options: str) -> list[str]:
     upstream = upstream if isinstance(upstream, str) else f"{upstream.host}:{upstream.port}"
-    flags = {"listen": "127.0.0.1:0", "upstream": upstream, **options}
-    arguments = (
-        part for name, value in flags.items() for part in ("--" + name.replace("__", ".").replace("_", "-"), value)
-    )
-    return Program(*arguments)
+    given = {"listen": "127.0.0.1:0", "upstream": upstream, **options}
+    return [part for name, value in given.items() for part in ("--" + name.replace("__", ".").replace("_", "-"), value)]
 
 
 # Clients.

@@ -27,11 +27,12 @@ from tests.harness import PATIENCE, until
 from tests.life.support import (
     ROOT,
     FakeServer,
+    Forked,
     PlainClient,
-    Program,
     command,
     connected,
     environment,
+    forked,
     never_answers,
     pgleash,
     serve,
@@ -48,7 +49,7 @@ ADMIN_SHUTDOWN = "57P01"
 
 
 def test_version_prints_the_version() -> None:
-    ran = pgleash("version")
+    ran = subprocess.run(command("version"), capture_output=True, text=True, env=environment(), cwd=ROOT, check=False)
     assert (ran.returncode, ran.stdout.split()[:2], ran.stderr) == (0, ["pgleash", __version__], "")
 
 
@@ -281,7 +282,7 @@ def test_help_names_every_option_with_its_default() -> None:
 
 def failed_start(*arguments: str) -> str:
     """The one line that a start tells that fails at run time."""
-    with Program("--upstream", NOBODY, *arguments) as program:
+    with Forked("--upstream", NOBODY, *arguments) as program:
         assert program.ended(5.0) == 1
     assert "proxy.started" not in {record["event"] for record in program.records}
     (line,) = program.errors
@@ -346,7 +347,7 @@ def has_six() -> bool:
 
 @pytest.mark.skipif(not has_six(), reason="there is no IPv6 here")
 def test_the_start_tells_the_real_ports_and_the_upstream(trusting: Postgres) -> None:
-    with serve(trusting, listen='["127.0.0.1:0", "[::1]:0"]') as program:
+    with forked(trusting, listen='["127.0.0.1:0", "[::1]:0"]') as program:
         ports = [int(text.rpartition(":")[2]) for text in program.listen]
         assert program.listen == [f"127.0.0.1:{ports[0]}", f"[::1]:{ports[1]}"]
         assert program.wait("proxy.started")["proxy.upstream"] == f"127.0.0.1:{trusting.port}"
@@ -359,7 +360,7 @@ def test_each_line_says_where_it_comes_from() -> None:
     variables = {"POD_NAME": "p-1", "POD_NAMESPACE": "ns", "NODE_NAME": "node", "CONTAINER_NAME": "pgleash"}
     otel = {"OTEL_RESOURCE_ATTRIBUTES": attributes, "OTEL_SERVICE_NAME": "shop"}
     arguments = ("--listen", "127.0.0.1:0", "--upstream", NOBODY)
-    with Program(*arguments, **variables, **otel, PGLEASH_PORT="tcp://10.0.0.1:6432") as program:
+    with Forked(*arguments, **variables, **otel, PGLEASH_PORT="tcp://10.0.0.1:6432") as program:
         program.wait("proxy.started")
         program.tell()
         assert program.ended() == 0
@@ -402,7 +403,7 @@ def test_idle_sessions_are_told_and_the_program_ends_at_once(trusting: Postgres,
 
 @pytest.mark.protocol("a stop that cuts, or that never ends")
 def test_an_open_transaction_may_finish_first(trusting: Postgres) -> None:
-    with serve(trusting) as program, through(program.address) as connection:
+    with forked(trusting) as program, through(program.address) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS finished (a int)")
         program.tell()
         program.wait("proxy.draining")
@@ -420,7 +421,7 @@ def test_an_open_transaction_may_finish_first(trusting: Postgres) -> None:
 
 @pytest.mark.protocol("a stop that cuts, or that never ends")
 def test_a_drain_that_takes_too_long_cuts(trusting: Postgres) -> None:
-    with serve(trusting, drain_timeout="300ms") as program, through(program.address) as connection:
+    with forked(trusting, drain_timeout="300ms") as program, through(program.address) as connection:
         pid = connection.execute("SELECT pg_backend_pid()").fetchone()
         began = now()
         program.tell()
@@ -436,7 +437,7 @@ def test_a_drain_that_takes_too_long_cuts(trusting: Postgres) -> None:
 
 def test_a_statement_that_runs_when_the_drain_cuts_does_not_run_on(trusting: Postgres) -> None:
     """Nobody waits for it any more: what a client's going away stops (cancel_abandoned), ours stops too."""
-    with serve(trusting, drain_timeout="200ms") as program, PlainClient(program.address) as client:
+    with forked(trusting, drain_timeout="200ms") as program, PlainClient(program.address) as client:
         client.log_in()
         client.send(m.query("SELECT pg_sleep(30)"))
         with trusting.connect() as judge:
@@ -465,7 +466,7 @@ def test_it_runs_and_ends_where_standard_output_was_closed_before_the_start() ->
 
 
 def test_a_second_signal_ends_at_once(trusting: Postgres) -> None:
-    with serve(trusting, drain_timeout="60s") as program, through(program.address) as connection:
+    with forked(trusting, drain_timeout="60s") as program, through(program.address) as connection:
         connection.execute("SELECT 1")
         program.tell()
         program.wait("proxy.draining")
@@ -482,7 +483,7 @@ def test_a_second_signal_ends_at_once(trusting: Postgres) -> None:
 def test_a_second_signal_does_not_wait_for_a_server_that_answers_nothing() -> None:
     with (
         FakeServer(never_answers) as server,
-        serve(server.address, drain_timeout="60s") as program,
+        forked(server.address, drain_timeout="60s") as program,
         connected(program.address) as client,
     ):
         client.send(m.query("SELECT 1"))
@@ -495,7 +496,7 @@ def test_a_second_signal_does_not_wait_for_a_server_that_answers_nothing() -> No
 
 
 def test_new_clients_are_refused_while_it_drains(trusting: Postgres) -> None:
-    with serve(trusting) as program, through(program.address) as connection:
+    with forked(trusting) as program, through(program.address) as connection:
         connection.execute("SELECT 1")
         late = PlainClient(program.address)
         late.send(m.ssl_request())
@@ -512,7 +513,7 @@ def test_new_clients_are_refused_while_it_drains(trusting: Postgres) -> None:
 
 
 def test_a_client_that_has_said_nothing_does_not_hold_up_the_end(trusting: Postgres) -> None:
-    with serve(trusting) as program, PlainClient(program.address) as silent:
+    with forked(trusting) as program, PlainClient(program.address) as silent:
         silent.send(m.ssl_request())
         assert silent.byte() == b"N"
         began = now()
@@ -582,7 +583,7 @@ def directory() -> Iterator[Path]:
 
 
 def test_clients_connect_through_a_unix_socket(trusting: Postgres, directory: Path) -> None:
-    with serve(trusting, listen=f"{directory}:6543") as program:
+    with forked(trusting, listen=f"{directory}:6543") as program:
         assert program.listen == [f"{directory}:6543"]
         path = directory / ".s.PGSQL.6543"
         assert stat.S_IMODE(path.stat().st_mode) == 0o777
@@ -594,7 +595,7 @@ def test_clients_connect_through_a_unix_socket(trusting: Postgres, directory: Pa
 
 
 def test_a_leak_through_a_unix_socket_is_told_without_an_address(trusting: Postgres, directory: Path) -> None:
-    with serve(trusting, listen=str(directory), flag_after="100ms") as program:
+    with forked(trusting, listen=str(directory), flag_after="100ms") as program:
         program.wait("proxy.started")
         with through(Address(str(directory), 6432), application_name="local") as connection:
             connection.execute("SELECT 1")
@@ -608,13 +609,13 @@ def test_a_leak_through_a_unix_socket_is_told_without_an_address(trusting: Postg
 def test_a_stale_socket_is_replaced(trusting: Postgres, directory: Path) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(directory / ".s.PGSQL.6432"))
-    with serve(trusting, listen=str(directory)) as program:
+    with forked(trusting, listen=str(directory)) as program:
         program.wait("proxy.started")
         through(Address(str(directory), 6432)).close()
 
 
 def test_a_live_socket_is_left_alone(trusting: Postgres, directory: Path) -> None:
-    with serve(trusting, listen=str(directory)) as program:
+    with forked(trusting, listen=str(directory)) as program:
         program.wait("proxy.started")
         line = failed_start("--listen", str(directory))
         assert line == f"pgleash: listen: cannot listen on {directory}/.s.PGSQL.6432: it is in use"
@@ -639,7 +640,7 @@ def test_a_directory_that_is_missing_or_too_long_is_one_clear_line(directory: Pa
 def test_the_server_may_be_behind_a_unix_socket(trusting: Postgres) -> None:
     if not os.access(trusting.socket_directory, os.X_OK):
         pytest.skip(f"{trusting.socket_directory} is not ours to enter")
-    with serve(f"{trusting.socket_directory}:{trusting.port}") as program:
+    with forked(f"{trusting.socket_directory}:{trusting.port}") as program:
         with through(program.address) as connection:
             assert connection.execute("SELECT inet_client_addr()").fetchone() == (None,)
         with PlainClient(program.address) as sleeper:

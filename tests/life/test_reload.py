@@ -5,15 +5,25 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg
 import pytest
 
 from proxy.demo.postgres import Postgres
-from tests.life.support import Program, through
+from tests.life.support import Forked, Program, through
 from tests.servers.certificates import Certificates
 
 START = "flag_after: 1h\nlog: {level: debug}\n"
+
+
+class Attentive(Forked):
+    """It looks at its file more often than usual."""
+
+    constants: ClassVar = {"proxy.reload.LOOK_EVERY": 0.1}
+
+
+ATTENTIVE = pytest.mark.parametrize("program", [Attentive], indirect=True)
 
 
 class Config:
@@ -48,8 +58,9 @@ def config(tmp_path: Path, trusting: Postgres) -> Config:
 
 
 @pytest.fixture
-def program(config: Config) -> Iterator[Program]:
-    with Program("--config", str(config.path)) as program:
+def program(config: Config, request: pytest.FixtureRequest) -> Iterator[Program]:
+    kind: type[Program] = getattr(request, "param", Forked)
+    with kind("--config", str(config.path)) as program:
         yield program
 
 
@@ -71,6 +82,7 @@ def test_a_signal_brings_new_limits_to_sessions_that_run(
     assert program.wait("leak.flagged")["leak.limit_s"] == 0.2
 
 
+@ATTENTIVE
 def test_a_changed_file_is_taken_over_without_a_signal(
     config: Config, program: Program, leaking: psycopg.Connection
 ) -> None:
@@ -83,6 +95,7 @@ def test_a_changed_file_is_taken_over_without_a_signal(
         leaking.execute("SELECT 1")
 
 
+@ATTENTIVE
 def test_a_file_written_in_place_is_taken_over(config: Config, program: Program) -> None:
     program.wait("proxy.started")
     config.write(config.path.read_text().replace("1h", "2h"))
@@ -138,6 +151,7 @@ def test_a_reload_does_not_put_off_the_report(config: Config, program: Program, 
     assert program.of("leak.report")
 
 
+@ATTENTIVE
 def test_a_file_that_is_gone_changes_nothing(config: Config, program: Program) -> None:
     program.wait("proxy.started")
     config.path.unlink()
@@ -180,7 +194,7 @@ def test_what_the_running_addresses_forbid_is_rejected(tmp_path: Path, trusting:
     cert_file, key_file = Certificates(tmp_path).client("pgleash")
     file, upstream = tmp_path / "pgleash.yaml", f"upstream: {trusting.host}:{trusting.port}\n"
     file.write_text(f"listen: 0.0.0.0:0\n{upstream}")
-    with Program("--config", str(file)) as program:
+    with Forked("--config", str(file)) as program:
         program.wait("proxy.started")
         own = f"upstream_tls: {{mode: require, cert_file: {cert_file}, key_file: {key_file}}}"
         file.write_text(f"listen: 127.0.0.1:0\n{upstream}{own}\n")
