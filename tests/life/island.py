@@ -24,8 +24,9 @@ nsenter -t $1 -n sh -c 'ip addr add {THERE}/24 dev there && ip link set there up
 """
 CLIENT = """
 import sys, psycopg
-host, port, password = sys.argv[1:]
-connection = psycopg.connect(host=host, port=port, user="postgres", dbname="postgres", password=password)
+host, port, password, name = sys.argv[1:]
+at = {"host": host, "port": port, "user": "postgres", "dbname": "postgres", "password": password}
+connection = psycopg.connect(**at, application_name=name)
 connection.execute("SELECT 1")
 print("idle", flush=True)
 sys.stdin.readline()
@@ -47,7 +48,7 @@ def main(socket_directory: str, port: str, password: str, what: str) -> None:
     until(lambda: Path(f"/proc/{host.pid}/ns/net").readlink() != Path("/proc/self/ns/net").readlink())
     subprocess.run([tool("sh"), "-ec", LINK, "sh", str(host.pid)], check=True)
     options = {"listen": f"{HERE}:{PORT}", "flag_after": "500ms", "tcp_keepalive": "1s"}
-    command = [*there, sys.executable, "-c", CLIENT, HERE, str(PORT), password]
+    command = [*there, sys.executable, "-c", CLIENT, HERE, str(PORT), password, f"lost {what}"]
     with (
         Proxy(settings_for(f"{socket_directory}:{port}", **options)) as proxy,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client,
