@@ -10,6 +10,7 @@ import pytest
 from proxy.demo.postgres import Postgres
 from tests.compatibility import OPTION
 from tests.harness import Proxy, settings_for
+from tests.life.support import trusting_postgres
 
 StartProxy = Callable[..., Proxy]
 MEMORY = "/dev/shm"  # noqa: S108 - servers make directories with names that nobody can guess
@@ -44,6 +45,13 @@ def has_room(place: str) -> bool:
 def postgres() -> Iterator[Postgres]:
     """A real server, one for all tests."""
     with Postgres(settings={"max_prepared_transactions": "10", "log_min_messages": "fatal"}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def trusting() -> Iterator[Postgres]:
+    """Another one, which asks nobody for a password: for many sessions, and for clients that are told every byte."""
+    with trusting_postgres(max_prepared_transactions="10") as server:
         yield server
 
 

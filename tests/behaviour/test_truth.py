@@ -39,6 +39,7 @@ from tests.behaviour.support import (
 )
 from tests.conftest import StartProxy
 from tests.harness import Proxy, dsn
+from tests.life.support import connected, trusting_postgres
 from tests.rawclient import RawClient, now
 
 SCRIPTS = 100  # in a batch, of 5 to 15 steps each
@@ -208,9 +209,16 @@ def play(seed: int, proxy: Proxy, judge: psycopg.Connection, client: RawClient) 
     forget_prepared(judge)
 
 
+def play_batch(server: Postgres, start_proxy: StartProxy, batch: int) -> None:
+    upstream = f"{server.host}:{server.port}"
+    with judging(server) as judge, understanding(start_proxy(flag_after="never", upstream=upstream)) as proxy:
+        for seed in range(batch * SCRIPTS, (batch + 1) * SCRIPTS):
+            play(seed, proxy, judge, connected(proxy.address))
+
+
 @pytest.fixture(scope="module")
 def sixteen() -> Iterator[Postgres]:
-    with Postgres(16, settings={"max_prepared_transactions": "10", "log_min_messages": "fatal"}) as server:
+    with trusting_postgres(16, max_prepared_transactions="10") as server:
         yield server
 
 
@@ -223,21 +231,16 @@ def judge(postgres: Postgres) -> Iterator[psycopg.Connection]:
 @pytest.mark.protocol(12, 13, 14, 15, 16, 18, 19, 20)
 @pytest.mark.parametrize("batch", BATCHES[18])
 def test_what_we_believe_of_random_sessions_is_what_the_server_says(
-    postgres: Postgres, start_proxy: StartProxy, judge: psycopg.Connection, batch: int
+    trusting: Postgres, start_proxy: StartProxy, batch: int
 ) -> None:
-    with understanding(start_proxy(flag_after="never")) as proxy:
-        for seed in range(batch * SCRIPTS, (batch + 1) * SCRIPTS):
-            play(seed, proxy, judge, RawClient(dsn(proxy, postgres)))
+    play_batch(trusting, start_proxy, batch)
 
 
 @pytest.mark.parametrize("batch", BATCHES[16])
 def test_what_we_believe_of_random_sessions_is_what_an_older_server_says(
     sixteen: Postgres, start_proxy: StartProxy, batch: int
 ) -> None:
-    upstream = f"{sixteen.host}:{sixteen.port}"
-    with judging(sixteen) as judge, understanding(start_proxy(flag_after="never", upstream=upstream)) as proxy:
-        for seed in range(batch * SCRIPTS, (batch + 1) * SCRIPTS):
-            play(seed, proxy, judge, RawClient(dsn(proxy, sixteen)))
+    play_batch(sixteen, start_proxy, batch)
 
 
 # What random scripts seldom meet: the flights of each.

@@ -1,19 +1,10 @@
-"""A server that trusts everybody, for clients that are told every byte."""
-
-from collections.abc import Iterator
+"""Proxies for clients that are told every byte."""
 
 import pytest
 
 from proxy.demo.postgres import Postgres
 from tests.conftest import StartProxy
 from tests.harness import Proxy
-from tests.life.support import trusting_postgres
-
-
-@pytest.fixture(scope="session")
-def trusting() -> Iterator[Postgres]:
-    with trusting_postgres() as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.life.conftest import trusting
 from tests.tls.conftest import certificates
 
-__all__ = ["certificates", "trusting"]
+__all__ = ["certificates"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

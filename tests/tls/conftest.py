@@ -1,13 +1,10 @@
 """Certificates for every test of TLS, and servers that have it."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from proxy.demo.postgres import Postgres
 from tests.conftest import StartProxy
 from tests.harness import Proxy
-from tests.life.support import trusting_postgres
 from tests.servers.certificates import Certificates
 
 
@@ -16,11 +13,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture(scope="module")
-def open_postgres() -> Iterator[Postgres]:
-    """A server that asks nobody for a password."""
-    with trusting_postgres() as server:
-        yield server
+@pytest.fixture(scope="session")
+def open_postgres(trusting: Postgres) -> Postgres:
+    """A server that asks nobody for a password; `trusting` is what makes a context here."""
+    return trusting
 
 
 @pytest.fixture
