@@ -1,5 +1,6 @@
 """What many tests need: a database, and proxies in front of it."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from tests.life.support import trusting_postgres
 
 StartProxy = Callable[..., Proxy]
 MEMORY = "/dev/shm"  # noqa: S108 - servers make directories with names that nobody can guess
+AT_ONCE = 0.02  # seconds in which a session whose client has gone is over
 ROOM = 4 << 30  # bytes: ten servers with all the WAL that the tests make take a quarter of it
 
 
@@ -69,4 +71,6 @@ def start_proxy(postgres: Postgres) -> Iterator[StartProxy]:
 
     yield start
     for proxy in running:
+        with contextlib.suppress(AssertionError):
+            proxy.settle(timeout=AT_ONCE)  # a stop gives those that are left longer than that for their last words
         proxy.__exit__()
