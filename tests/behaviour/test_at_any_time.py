@@ -133,20 +133,20 @@ def test_a_hold_counts_from_the_client_s_turn_and_an_age_from_the_first_request(
     postgres: Postgres, start_proxy: StartProxy
 ) -> None:
     """The same session passes one limit of each kind, and is told with the length that each of them means."""
-    proxy = start_proxy(flag_after="200ms", terminate_transaction_after="1500ms")
+    proxy = start_proxy(flag_after="150ms", terminate_transaction_after="1s")
     with RawClient(dsn(proxy, postgres)) as client:
         began = now()
         client.query("BEGIN")
-        client.query("SELECT pg_sleep(0.7)")  # more than three times the limit of a hold
+        client.query("SELECT pg_sleep(0.5)")  # more than three times the limit of a hold
         flagged_at, flagged = proxy.recorder.wait_timed(LeakFlagged)
-        assert flagged_at - began >= 0.9
-        assert 0.2 <= flagged.leak.held_s <= 0.4
-        assert 0.9 <= flagged.leak.transaction.age_s <= 1.2
+        assert flagged_at - began >= 0.65
+        assert 0.15 <= flagged.leak.held_s <= 0.35
+        assert 0.65 <= flagged.leak.transaction.age_s <= 0.95
         client.send(m.query("SELECT pg_sleep(30)"))
         terminated_at, terminated = proxy.recorder.wait_timed(LeakTerminated)
-        assert 1.5 <= terminated_at - began <= 1.8
+        assert 1.0 <= terminated_at - began <= 1.3
         assert terminated.leak.leak_class == "old_transaction"
-        assert 1.5 <= terminated.leak.held_s <= 1.8
+        assert 1.0 <= terminated.leak.held_s <= 1.3
         assert fields(client.everything()[-1])["C"] == "25P04"
 
 

@@ -13,7 +13,7 @@ from tests.conftest import StartProxy
 from tests.harness import dsn, until
 from tests.rawclient import RawClient, fields, now
 
-FLAG, TERMINATE = 0.3, 0.8
+FLAG, TERMINATE = 0.15, 0.35
 LATE = 0.1
 
 Hold = Callable[[RawClient], None]
@@ -142,7 +142,7 @@ def test_a_prepare_without_sync_is_flagged_and_never_terminated(postgres: Postgr
         flagged = proxy.recorder.wait(LeakFlagged)
         assert flagged.leak.transaction.opener == "SELECT ?"
         with pytest.raises(AssertionError):
-            proxy.recorder.wait(LeakTerminated, timeout=0.6)
+            proxy.recorder.wait(LeakTerminated, timeout=0.3)
         client.send(m.bind("p") + m.execute() + m.SYNC)
         client.receive_until("Z")
 
@@ -153,7 +153,7 @@ def keep_busy(connection: psycopg.Connection) -> None:
 
 
 def test_a_transaction_too_old_is_ended_however_busy(postgres: Postgres, start_proxy: StartProxy) -> None:
-    proxy = start_proxy(flag_after="never", flag_transaction_after="300ms", terminate_transaction_after="600ms")
+    proxy = start_proxy(flag_after="never", flag_transaction_after="150ms", terminate_transaction_after="300ms")
     with psycopg.connect(dsn(proxy, postgres)) as connection:
         connection.execute("CREATE TEMP TABLE busy (a int)")
         notices: list[str | None] = []
@@ -164,8 +164,8 @@ def test_a_transaction_too_old_is_ended_however_busy(postgres: Postgres, start_p
         assert [sqlstate for sqlstate in [raised.value.sqlstate, *notices] if sqlstate] == ["25P04"]
     flagged, terminated = proxy.recorder.wait(LeakFlagged).leak, proxy.recorder.wait(LeakTerminated).leak
     assert flagged.leak_class == terminated.leak_class == "old_transaction"
-    assert 0.3 <= flagged.held_s <= 0.4
-    assert 0.6 <= terminated.held_s <= 0.7
+    assert 0.15 <= flagged.held_s <= 0.25
+    assert 0.3 <= terminated.held_s <= 0.4
     assert terminated.transaction.opener == "CREATE TEMP TABLE busy (a int)"
 
 

@@ -34,19 +34,20 @@ def test_a_busy_transaction_and_a_long_statement(postgres: Postgres, proxy: Prox
     with psycopg.connect(dsn(proxy, postgres)) as connection:
         for _ in range(20):
             connection.execute("SELECT pg_sleep(0.05)")
-        connection.execute("SELECT pg_sleep(3)")  # ten times the limit
+        connection.execute("SELECT pg_sleep(%s)", [4 * LIMIT])
 
 
 @pytest.mark.protocol(26, "timers on the wrong clock")
 def test_a_statement_longer_than_the_limit_and_then_a_short_pause(postgres: Postgres, start_proxy: StartProxy) -> None:
     """`begin; pg_sleep(2 limits); half a limit; select`, a hundred times, in many clients (docs/protocol.md, 26)."""
-    proxy = start_proxy(flag_after="1s", terminate_after="2s")
+    limit = 2 * LIMIT
+    proxy = start_proxy(flag_after=f"{limit}s", terminate_after=f"{2 * limit}s")
 
     def client(_number: int) -> None:
         with psycopg.connect(dsn(proxy, postgres)) as connection:
             for _ in range(2):
-                connection.execute("SELECT pg_sleep(2)")
-                time.sleep(0.5)  # the pause is what is tested
+                connection.execute("SELECT pg_sleep(%s)", [2 * limit])
+                time.sleep(limit / 2)  # the pause is what is tested
                 connection.execute("SELECT 1")
                 connection.commit()
 
@@ -66,11 +67,11 @@ def test_a_copy_that_flows_in_both_directions(postgres: Postgres, proxy: Proxy) 
     with psycopg.connect(dsn(proxy, postgres)) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE copied (a int)")
         with cursor.copy("COPY copied FROM STDIN") as copy:
-            for _ in range(10):
+            for _ in range(6):
                 copy.write("1\n" * 8192)  # as much as libpq does not keep to itself
                 time.sleep(LIMIT / 2)  # slower than anybody would like, but it flows
-        with cursor.copy("COPY (SELECT a, pg_sleep(0.1) FROM copied LIMIT 10) TO STDOUT") as copy:
-            assert len(list(copy.rows())) == 10
+        with cursor.copy("COPY (SELECT a, pg_sleep(0.1) FROM copied LIMIT 8) TO STDOUT") as copy:
+            assert len(list(copy.rows())) == 8
 
 
 @pytest.mark.protocol(26)
@@ -79,7 +80,7 @@ def test_a_result_that_is_read_slowly(postgres: Postgres, proxy: Proxy) -> None:
         # What the kernel keeps for the client counts as read: at this pace, no more than a tenth of the limit's worth.
         with socket.socket(fileno=os.dup(connection.fileno())) as own:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
-        rows = cursor.stream("SELECT repeat('x', 100000) FROM generate_series(1, 400)")
+        rows = cursor.stream("SELECT repeat('x', 100000) FROM generate_series(1, 200)")
         for number, _ in enumerate(rows):
             if number % 4 == 0:
                 time.sleep(0.02)

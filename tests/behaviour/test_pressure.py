@@ -20,8 +20,9 @@ GONE = "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = %s"
 
 @pytest.mark.protocol(25)
 def test_a_client_that_has_said_its_last_and_does_not_read_costs_no_memory(
-    postgres: Postgres, start_proxy: StartProxy
+    postgres: Postgres, start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("proxy.ending.END_WITHIN", 0.6)
     proxy = start_proxy()
     with RawClient(dsn(proxy, postgres)) as client:
         session = proxy.session_of(client.backend_pid)

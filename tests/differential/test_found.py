@@ -19,7 +19,10 @@ def until_terminate(connection: socket.socket) -> None:
         pass
 
 
-def test_what_comes_behind_a_terminate_is_no_fault_of_ours(start_proxy: StartProxy) -> None:
+def test_what_comes_behind_a_terminate_is_no_fault_of_ours(
+    start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.ending.END_WITHIN", 0.2)
     with FakeServer(until_terminate) as server:
         proxy = start_proxy(upstream=server.address)
         with connected(proxy.address) as client:

@@ -459,7 +459,7 @@ def holds_unflagged(client: RawClient, proxy: Proxy) -> None:
     client.query("BEGIN")
     client.query("SELECT 1")
     with pytest.raises(AssertionError):
-        proxy.recorder.wait(LeakFlagged, timeout=0.3)
+        proxy.recorder.wait(LeakFlagged, timeout=0.2)
     assert client.query("COMMIT")[-1].body == b"I"
     client.close()
     assert proxy.recorder.of(ProtocolViolation) == []
@@ -502,7 +502,7 @@ def test_a_minor_version_that_nobody_knows_yet_is_relayed_and_never_judged(
             client.log_in(PROTOCOL_3_0 | 9999)
             assert client.query("BEGIN")[-1].body == b"T"
             with pytest.raises(AssertionError):
-                proxy.recorder.wait(LeakFlagged, timeout=0.5)
+                proxy.recorder.wait(LeakFlagged, timeout=0.2)
             assert proxy.recorder.of(ProtocolViolation) == []
 
 
@@ -542,7 +542,7 @@ def test_a_session_that_is_not_understood_is_relayed_for_ever(start_proxy: Start
                 client.send(sent)
                 assert exactly(client.socket, len(sent)) == sent
             with pytest.raises(AssertionError):
-                proxy.recorder.wait(LeakFlagged, timeout=0.3)
+                proxy.recorder.wait(LeakFlagged, timeout=0.2)
             client.send(b"still here")
             assert exactly(client.socket, 10) == b"still here"
         proxy.settle(timeout=2.5)

@@ -264,7 +264,7 @@ def test_a_length_that_cannot_be_is_relayed_and_nothing_is_judged_any_more(
 ) -> None:
     wrong = b"D" + length.to_bytes(4, "big", signed=True) + b"and what follows it" + m.ready("T")
     with FakeServer(speaks(m.STARTED, m.queried("BEGIN", "T") + wrong, b"more")) as server:
-        proxy = start_proxy(upstream=server.address, flag_after="50ms", terminate_after="100ms")
+        proxy = start_proxy(upstream=server.address, flag_after="50ms", terminate_after="70ms")
         with connected(proxy.address) as client:
             client.query("BEGIN")
             whole = b""
@@ -273,7 +273,7 @@ def test_a_length_that_cannot_be_is_relayed_and_nothing_is_judged_any_more(
                 client._buffer = b""  # noqa: SLF001
             assert whole == wrong
             with pytest.raises(AssertionError):
-                proxy.recorder.wait(LeakFlagged, timeout=0.2)
+                proxy.recorder.wait(LeakFlagged, timeout=0.12)
             client.send(b"on and on")
             assert client.socket.recv(4) == b"more"
     assert len(proxy.recorder.of(ProtocolViolation)) == 1

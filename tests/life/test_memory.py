@@ -35,7 +35,7 @@ def test_a_gigabyte_from_the_server_to_a_reader_that_pauses(program: Program) ->
         download(client, 20)
         with Memory(program) as memory:
             began = now()
-            assert download(client, 1000, pauses=5) > GIGABYTE
+            assert download(client, 1000, pauses=2) > GIGABYTE
         assert memory.taken < ALLOWED
         assert now() - began < 15
 

@@ -117,8 +117,9 @@ def test_a_wrong_answer_later_ends_the_session(start_proxy: StartProxy, answer: 
     assert proxy.recorder.wait(LeakTerminated).rolled_back
 
 
-def test_a_servers_fatal_is_its_own(start_proxy: StartProxy) -> None:
+def test_a_servers_fatal_is_its_own(start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the server does not close: nothing more is waited for, and nothing is told twice."""
+    monkeypatch.setattr("proxy.ending.END_WITHIN", 0.2)
     with FakeServer(answering(m.PARSED + m.error("57P01", "FATAL"))) as server:
         proxy = start_proxy(**LIMITS, upstream=server.address)
         with begin(proxy) as client:

@@ -110,6 +110,7 @@ def test_a_backend_that_is_killed_says_so(proxy: Proxy, client: RawClient, postg
     with under_way(proxy, client):
         one(postgres, "SELECT pg_terminate_backend(%s)", client.backend_pid)
     assert "57P01" in states(client.everything())
+    client.close()
     proxy.settle()
     ((_, account),) = proxy.reporter.ledger
     assert (account.leaks, account.open) == (1, 0)

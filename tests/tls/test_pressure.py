@@ -40,7 +40,7 @@ def test_hundreds_of_megabytes_each_way_with_a_reader_that_pauses(program: Progr
         download(client, 20)
         upload(client, 20)
         with Memory(program) as memory:
-            assert download(client, 200, pauses=3) > 200 * MEGABYTE
+            assert download(client, 200, pauses=2) > 200 * MEGABYTE
             upload(client, 200)
         assert memory.taken < ALLOWED
 
