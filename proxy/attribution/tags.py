@@ -102,7 +102,8 @@ def last_comment(end: bytes) -> bytes:
     """
     text = end.rstrip(b" \t\r\n\f\v;")
     begin = text.rfind(b"/*")
-    return text[begin:] if text.endswith(b"*/") and begin >= 0 else b""
+    whole = begin >= 0 and text.endswith(b"*/") and text.count(b"*/", begin) == 1  # else it has another one inside
+    return text[begin:] if whole else b""
 
 
 def _comments(statement: bytes, *, backslash_escapes: bool) -> Iterator[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.attribution.tags import KNOWN, MAX_NAME, MAX_TAGS, MAX_VALUE, merged, shown
+from proxy.attribution.tags import KNOWN, MAX_NAME, MAX_TAGS, MAX_VALUE, last_comment, merged, shown
 from tests.attribution.test_statements import HOSTILE, MARK, backslash, standard
 
 SPELLINGS = {
@@ -233,3 +233,26 @@ def test_hostile_text_takes_linear_time(head: bytes, unit: bytes) -> None:
     statement = head + unit * (100_000 // len(unit))
     for end in (b"", b"*/", b"'*/"):
         assert len(tags_of(statement + end)) <= MAX_TAGS
+
+
+# The end of a text whose middle is not known.
+
+
+@pytest.mark.parametrize(
+    ("end", "comment"),
+    [
+        ("= 1 /*route='/a'*/", "/*route='/a'*/"),
+        ("xxx' /* in a string */ x' /*route='/a'*/ ;\n", "/*route='/a'*/"),
+        ("/*route='/a'*/", "/*route='/a'*/"),
+        ("oute='/a'*/", ""),  # it begins in what is not known
+        ("/*route='/a'*/ LIMIT 1", ""),
+        ("'/*route=/a", ""),
+        ("", ""),
+    ],
+)
+def test_the_comment_at_the_end(end: str, comment: str) -> None:
+    assert last_comment(end.encode()) == comment.encode()
+
+
+def test_a_comment_in_a_comment_at_the_end_is_no_tag() -> None:
+    assert merged([last_comment(b"a /* route=/a /* job=b */ */")]) == {}
