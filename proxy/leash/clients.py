@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from proxy.leash.watchdog import Timer
 from proxy.report import events, summary
 from proxy.report.reporter import Reporter
+from proxy.settings import NEVER
 
 FRESH: Final = 1.0  # seconds that a look at all sessions of a client is good for
 POOL: Final = 2  # sessions from which on a client can be said to have a pool
@@ -23,10 +24,12 @@ class Held(NamedTuple):
 
     Attributes:
         since: since when it has been the client's turn.
+        limit: how long it may be, seconds.
         opener, fingerprint: of what opened it.
     """
 
     since: float
+    limit: float
     opener: str
     fingerprint: str
 
@@ -43,7 +46,7 @@ class Member(Protocol):
         """When bytes of either side came last, seconds of the loop's clock."""
 
     def held(self, now: float) -> Held | None:
-        """What it is held in, for longer than its limit."""
+        """What it is held in, if it has been flagged."""
 
 
 class Clients:
@@ -90,9 +93,11 @@ class Clients:
     def used_since(self, member: Member, since: float) -> bool:
         """Whether one of them was used after this time."""
         client = member.client
-        if self._last_use(_key(client)) <= since:
+        key = _key(client)
+        if self._last_use(key) <= since:
             return False
-        return any(sister is not member and sister.used_at > since for sister in self._of(client))
+        others = (other for other in self._members.get(key, ()) if other is not member and other.used_at > since)
+        return any(other.client == client for other in others)
 
     def _last_use(self, key: Key) -> float:
         """When any of them was used last, at most a second ago: a thousand that rest must not ask a thousand others."""
@@ -122,7 +127,12 @@ class Clients:
         del self._checks[client]
         now = self._loop().time()
         held = _all_held(self._of(client), now)
-        if len(held) >= POOL:
+        to_come = max((one.since + one.limit for one in held), default=NEVER) - now
+        if len(held) < POOL or to_come == NEVER:
+            return
+        if to_come > 0:  # one of them went on, and is held again
+            self._checks[client] = self._loop().call_later(to_come, lambda: self._check(client))
+        else:
             self._reporter.emit(_exhausted(client, held, now))
 
     def stop(self) -> None:

@@ -1,6 +1,7 @@
 """A session that is idle outside of a transaction although its client's others are used: taken and never returned?
 
-Nothing is open, so nothing is ever asked again, and the pool is one connection smaller for good. Some pools rest
+Nothing is open, so nothing is ever asked again, and the pool is one connection smaller for good. The others have to be
+in use now: a pool that has gone quiet has forgotten none. Some pools rest
 connections for long, too: the limits are off unless somebody sets them.
 """
 
@@ -17,7 +18,7 @@ from proxy.report import events, summary
 from proxy.settings import NEVER
 from proxy.wire.tracker import Tracker
 
-LOOK_AGAIN: Final = 0.1  # of the limit: whether others have been used by then
+LOOK_AGAIN: Final = 0.1  # of the limit: others have to have been used since the last look, not long ago
 
 
 class Session(Protocol):
@@ -73,8 +74,9 @@ class Forgotten:
             return now + soonest
         if now < since + soonest:
             return since + soonest
-        if not self._clients.used_since(self._member, since):
-            return now + max(soonest * LOOK_AGAIN, 1.0)
+        look_again = max(soonest * LOOK_AGAIN, 1.0)
+        if not self._clients.used_since(self._member, max(since, now - look_again)):
+            return now + look_again
         return self._act(since, self._clients.sisters(self._member), ruling, now)
 
     def _act(self, since: float, sisters: int, ruling: Ruling, now: float) -> float:

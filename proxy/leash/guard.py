@@ -128,13 +128,13 @@ class Guard:
         return self._tracker.flow.now
 
     def held(self, now: float) -> Held | None:
-        """What it is held in, for longer than its limit."""
+        """What it is held in, if it has been flagged."""
         leak, hold = self.enforcer.leak, self.holding.now(now)
         if leak is None or hold is None or leak.rolled_back is not None:
             return None
         limit = self._watch.terms.ruling(self.client, self._describer.tags).limits.flag_after
         told = leak.facts.transaction
-        return Held(hold.since, told.opener, told.fingerprint) if now - hold.since >= limit else None
+        return Held(hold.since, limit, told.opener, told.fingerprint)
 
     # What the tracker tells of besides.
 

@@ -43,7 +43,7 @@ class Mistakes:
             return
         transaction = self._describer.transaction(self._flow.now)
         statement = self._describer.text(made_by)
-        repeated = times - 1 or None
+        repeated = times if times > 1 else None
 
         def make(session: events.Session) -> events.ClientMistake:
             if mistake is Mistake.DIRTY_CHECKOUT:

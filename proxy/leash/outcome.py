@@ -69,12 +69,14 @@ def _times(leak: OpenLeak, describer: Describer, now: float, held: float, *, sam
     else:  # the next one has begun in the meantime: what is known is the hold
         idle = min(told.idle_s + max(held - leak.facts.held_s, 0.0), age)
         longest, after, before = told.longest_idle_s, told.idle_after, told.idle_before
-    if longest is None or longest < held:
-        longest, after, before = held, told.last, describer.text(leak.resumed_with)
+    waited = leak.held_s or 0.0
+    if longest is None or longest < waited:
+        longest, after, before = waited, told.last, describer.text(leak.resumed_with)
+    longest = min(longest, age)
+    idle = max(idle, longest)
     return dataclasses.replace(
-        told, age_s=age, idle_s=idle, busy_s=age - idle, longest_idle_s=min(longest, age), idle_after=after,
-        idle_before=before,
-    )  # fmt: skip
+        told, age_s=age, idle_s=idle, busy_s=age - idle, longest_idle_s=longest, idle_after=after, idle_before=before
+    )
 
 
 def _returned(leak: OpenLeak, tracker: Tracker, describer: Describer) -> Ending:

@@ -58,7 +58,7 @@ class Folding:
         if fold.lines < LINES:
             fold.lines += 1
             return [*told, event]
-        fold.folded += 1 + (event.repeated or 0)
+        fold.folded += event.repeated or 1
         fold.last = event
         if isinstance(event, LeakFlagged):
             self._untold.add(event.leak.id)

@@ -149,7 +149,7 @@ class MessageFlow:
     def client_moved(self) -> None:
         """Bytes came from the client: a COPY goes on, even within a message."""
         if self.phase is Phase.COPY_IN:
-            self.transaction.waited(self.now - self._turn_since)
+            self.transaction.waited(self.now - self._turn_since, self._statements.running)
             self._turn_since = self.now
 
     # The frontend's messages. Flush, CopyData and passwords change nothing.
@@ -223,7 +223,7 @@ class MessageFlow:
         if opens and self.status == m.IDLE and not self.due.opening:
             self.transaction.begin(self.now)
         elif not self.due.busy:
-            self.transaction.waited(self.now - self._turn_since)
+            self.transaction.waited(self.now - self._turn_since, self.transaction.last)
 
     # The backend's messages. DataRow, CopyData and notifications change nothing.
 
@@ -244,7 +244,7 @@ class MessageFlow:
         if self.phase is not Phase.READY:
             tag = self._copy_complete(tag)
         statement = self._executed()
-        if tag == b"ROLLBACK" and self.transaction.failed and (mistake := rolled_back_by(statement)):
+        if tag == b"ROLLBACK" and self.transaction.in_failure and (mistake := rolled_back_by(statement)):
             self.noticed(mistake, statement)
         self.transaction.completed(statement, tag, self.now)
 

@@ -98,12 +98,17 @@ class Transaction:
             self.block_over(self, now)
         self.begin(now)
 
-    def waited(self, length: float) -> None:
-        """It has waited for the client, for so many seconds, and a request has come."""
+    @property
+    def in_failure(self) -> bool:
+        """Whether a statement of it has failed, and nothing has ended it."""
+        return self.failed and self.outcome is None
+
+    def waited(self, length: float, after: bytes) -> None:
+        """It has waited for the client, for so many seconds behind this statement, and something has come."""
         self.idle += length
         if length > self.longest:
             self.longest = length
-            self.idle_after, self.idle_before = self.last, UNKNOWN
+            self.idle_after, self.idle_before = after, UNKNOWN
             self._waited = True
 
     def completed(self, statement: bytes, tag: bytes, now: float) -> None:

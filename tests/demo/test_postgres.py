@@ -1,5 +1,4 @@
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -186,12 +185,6 @@ def test_missing_binaries_are_named_with_their_remedy(monkeypatch: pytest.Monkey
         Postgres().start()
     with pytest.raises(OperatorError, match=INSTALL):
         binaries.program("psql")
-
-
-def test_a_missing_psycopg_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(OperatorError, match=INSTALL):
-        runpy.run_path(postgres.__file__)
 
 
 def test_an_unknown_version_or_program_is_refused() -> None:

@@ -12,7 +12,7 @@ class ClientMistake(Event):
 
     Attributes:
         statement: the one that showed it, sanitized.
-        repeated: the same of the same client and fingerprint that have no line of their own since the last such line.
+        repeated: how many the line stands for, where that is more than one.
     """
 
     summary: str = key("client.summary")

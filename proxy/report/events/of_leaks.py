@@ -25,7 +25,7 @@ class LeakFlagged(LeakEvent):
     """A limit passed.
 
     Attributes:
-        repeated: flags of the same client and fingerprint that have no line of their own since the last such line.
+        repeated: how many flags of the same client and fingerprint the line stands for, where that is more than one.
     """
 
     event = "leak.flagged"
