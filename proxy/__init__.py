@@ -3,9 +3,11 @@
 A map of the package. A file imports only from rooms below its own; tests/test_house.py checks it.
 
     cli, __main__   the commands; the only place that exits
+    ask/            what a running proxy's admin side tells, for `leaks`, `sessions`, `advise`
     check           what rule a client gets, for `check-config --as`
     demo/           an embedded Postgres and a leaking application
     reload          takes over a changed configuration while clients are served
+    admin/          the API over HTTP that tells what goes on
     server          listeners, accept, drain; owns the sessions
     greeting        a client's first packets, until it asks for a session
     session         one client and its one backend: what it is made of, and how it begins

@@ -1,6 +1,6 @@
 """The commands; the only place that exits.
 
-Exit status: 0 fine, 1 failed at run time, 2 wrong usage, 78 wrong configuration.
+Exit status: 0 fine, 1 failed at run time, 2 wrong usage, 3 leaks found, 78 wrong configuration.
 """
 
 import argparse
@@ -8,12 +8,14 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import uvloop
 
 from proxy import __version__
+from proxy.admin import access
+from proxy.ask.commands import add_commands, answered
 from proxy.check import EXAMPLE, Who, explanation, read_who
 from proxy.errors import OperatorError, SettingsError
 from proxy.leash import witnesses
@@ -28,6 +30,7 @@ from proxy.tls import contexts
 FINE: Final = 0
 FAILED: Final = 1
 STDERR: Final = 2
+LEAKED: Final = 3
 WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
 
 
@@ -70,11 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="print the effective configuration", allow_abbrev=False)
     check.set_defaults(run=_check_config)
     check.add_argument("--as", dest="client", type=_client, metavar="WHO", help=f"which rule applies to {EXAMPLE}, why")
+    flags = ["--config", *(option.flag for option in options())]
+    serve.set_defaults(flags=flags)
+    check.set_defaults(flags=[*flags, "--as"])
     for command in (serve, check):
         _add_options(command)
+    add_commands(commands, _ask)
     demo = commands.add_parser("demo", help="see it work on a throw-away Postgres", allow_abbrev=False)
     demo.add_argument("--seconds", type=_seconds, default=12.0, metavar="N", help="how long to watch (default 12)")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, flags=["--seconds"])
     version = commands.add_parser("version", help="print the version", allow_abbrev=False)
     version.set_defaults(run=_version)
     return parser
@@ -82,9 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _unknown(word: str, asked: argparse.Namespace) -> str:
     """What is wrong with a word that no command knows, and what was probably meant."""
-    flags = ["--config", *(option.flag for option in options())] if hasattr(asked, "config") else ["--seconds"]
-    flags += ["--as"] if hasattr(asked, "client") else []
-    return f"unrecognized argument {word}{did_you_mean(word.partition('=')[0], flags)}"
+    return f"unrecognized argument {word}{did_you_mean(word.partition('=')[0], getattr(asked, 'flags', []))}"
 
 
 def _add_options(command: argparse.ArgumentParser) -> None:
@@ -118,6 +123,7 @@ def _load(asked: argparse.Namespace) -> Loaded:
     loaded = load(asked.config, os.environ, flags)
     contexts.check(loaded.settings)
     witnesses.check(loaded.settings)
+    access.check(loaded.settings.admin)
     return loaded
 
 
@@ -142,7 +148,18 @@ def _demo(asked: argparse.Namespace) -> int:
     return FINE
 
 
+def _ask(asked: argparse.Namespace) -> int:
+    text, leaked = answered(asked, os.environ)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return LEAKED if leaked else FINE
+
+
 def _serve(asked: argparse.Namespace) -> int:
+    from proxy.admin.listener import Admin  # noqa: PLC0415 - aiohttp takes longer to import than `version` to run
+
     loaded = _load(asked)
     log = Log(loaded.settings.log, os.environ)
     reporter = Reporter(log)
@@ -152,13 +169,21 @@ def _serve(asked: argparse.Namespace) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             server = Server(loaded.settings, reporter)
             reload = Reload(lambda: _load(asked), loaded, server, log, reporter)
-            runner.run(_until_told_to_stop(server, reload))
+            admin = Admin(loaded.settings, server, reporter, os.environ)
+
+            async def run() -> None:
+                try:
+                    await _until_told_to_stop(server, reload, admin.start)
+                finally:
+                    await admin.stop()  # last: one can ask what it is that does not end
+
+            runner.run(run())
     finally:
         log.close()
     return FINE
 
 
-async def _until_told_to_stop(server: Server, reload: Reload) -> None:
+async def _until_told_to_stop(server: Server, reload: Reload, admin: Callable[[], Awaitable[str]]) -> None:
     """Serve; the first signal drains, a second one ends at once. SIGHUP, or a changed file, reloads."""
     told = asyncio.Event()
     stop_now = asyncio.Event()
@@ -172,7 +197,7 @@ async def _until_told_to_stop(server: Server, reload: Reload) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, reload.reload)
-    await server.start()
+    await server.start(admin)
     following = asyncio.create_task(reload.follow())
     await told.wait()
     following.cancel()

@@ -16,7 +16,7 @@ from proxy.server import Server
 from proxy.settings import Loaded, Settings, keeping, stamp
 
 LOOK_EVERY: Final = 1.0  # seconds between two looks at the file; it is read when two looks have found it the same
-AT_THE_START: Final = ("listen", "upstream", "admin.listen", "log.format")
+AT_THE_START: Final = ("listen", "upstream", "admin.listen", "admin.token_file", "log.format")
 
 
 class Reload:

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 from proxy import __version__
@@ -82,8 +82,11 @@ class Server:
 
     # Listening.
 
-    async def start(self) -> None:
+    async def start(self, admin: Callable[[], Awaitable[str]] | None = None) -> None:
         """Listen; from here on clients are served.
+
+        Args:
+            admin: starts the admin side beside it, and returns its address.
 
         Raises:
             OperatorError: an address cannot be listened on, or max_sessions does not fit.
@@ -93,6 +96,7 @@ class Server:
         try:
             for address in self._settings.listen:
                 await self._listen(address)
+            shown = await admin() if admin else ""
         except OperatorError:
             await self._close_listeners()
             raise
@@ -105,6 +109,7 @@ class Server:
                 upstream=str(self._settings.upstream),
                 client_tls=self._settings.client_tls.mode,
                 upstream_tls=self._settings.upstream_tls_mode,
+                admin=shown,
             )
         )
 
@@ -141,9 +146,9 @@ class Server:
         self._listeners.append(listener)
 
     async def _listen_unix(self, loop: asyncio.AbstractEventLoop, address: Address) -> asyncio.Server:
-        claim(address)
+        claim(address.path, "listen")
         listener = await loop.create_unix_server(self._greet, address.path, backlog=BACKLOG)
-        open_to_all(address)
+        open_to_all(address.path)
         return listener
 
     def _greet(self) -> Greeting:
@@ -285,7 +290,7 @@ class Server:
         self._listeners.clear()
         for address in self.addresses:
             if address.is_unix:
-                remove(address)
+                remove(address.path)
         self.addresses.clear()
 
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:

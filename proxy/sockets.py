@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from proxy.errors import OperatorError
-from proxy.settings import NEVER, Address
+from proxy.settings import NEVER
 
 MAX_KEEPALIVE: Final = 32_767  # TCP_KEEPIDLE's, in seconds
 MAX_USER_TIMEOUT: Final = 2**31 - 1  # TCP_USER_TIMEOUT's, in milliseconds
 KEEPALIVE_PROBES: Final = 3
 SOCKET_MODE: Final = 0o777  # as Postgres's own unix_socket_permissions
+GROUP_MODE: Final = 0o770  # a pod's containers share a group (fsGroup)
 READ: Final = 65_536
 MOST_READS: Final = 256  # what a socket's buffer holds; a peer that has reset the connection adds nothing
 TCP_INFO_BYTES: Final = 60  # up to tcpi_last_ack_recv
@@ -162,26 +163,35 @@ def reason_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def claim(address: Address) -> None:
+def claim(name: str, option: str) -> None:
     """Remove a Unix socket's file that a process which is gone has left.
+
+    Args:
+        name: the file.
+        option: the key of the option that names it.
 
     Raises:
         OperatorError: somebody listens there, or it is another kind of file.
     """
-    path = Path(address.path)
+    path = Path(name)
     if not path.exists():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if not path.is_socket() or probe.connect_ex(address.path) != errno.ECONNREFUSED:
-            raise OperatorError(f"listen: cannot listen on {path}: it is in use")
+        if not path.is_socket() or probe.connect_ex(name) != errno.ECONNREFUSED:
+            raise OperatorError(f"{option}: cannot listen on {path}: it is in use")
     path.unlink()
 
 
-def open_to_all(address: Address) -> None:
+def open_to_all(name: str) -> None:
     """Let every user connect to a Unix socket, as Postgres does by default: the server decides who may do what."""
-    Path(address.path).chmod(SOCKET_MODE)
+    Path(name).chmod(SOCKET_MODE)
 
 
-def remove(address: Address) -> None:
+def open_to_group(name: str) -> None:
+    """Let nobody connect to a Unix socket but its owner and its group."""
+    Path(name).chmod(GROUP_MODE)
+
+
+def remove(name: str) -> None:
     """Remove a Unix socket's file."""
-    Path(address.path).unlink(missing_ok=True)
+    Path(name).unlink(missing_ok=True)

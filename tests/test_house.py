@@ -27,9 +27,11 @@ ROOMS = [
     ["session"],
     ["greeting"],
     ["server"],
+    ["admin"],
     ["reload"],
     ["demo"],
     ["check"],
+    ["ask"],
     ["cli"],
     ["__main__"],
 ]

@@ -19,6 +19,7 @@ from proxy.leash.holding import Holding
 from proxy.leash.leak import Cause, OpenLeak
 from proxy.leash.mistakes import Mistakes
 from proxy.leash.policy import Action, View, judge
+from proxy.leash.rules import Ruling
 from proxy.leash.telling import Telling
 from proxy.leash.unread import SAMPLE_EVERY
 from proxy.leash.watch import Watch
@@ -51,12 +52,14 @@ class Guard:
     Attributes:
         holding: what the client holds; to be told what becomes of the sockets' buffers.
         enforcer: what is done about it; somebody may ask for it by hand.
+        describer: what is known of its transaction, for somebody who looks on.
+        telling: knows besides what had to be asked for.
         stopped: whether nothing is judged any more.
     """
 
     __slots__ = (
-        "_describer", "_earliest", "_forgotten", "_habit", "_loop", "_mistakes", "_session", "_telling", "_tracker",
-        "_watch", "_watchdog", "enforcer", "holding", "stopped",
+        "_earliest", "_forgotten", "_habit", "_loop", "_mistakes", "_session", "_tracker", "_watch", "_watchdog",
+        "describer", "enforcer", "holding", "stopped", "telling",
     )  # fmt: skip
 
     def __init__(
@@ -71,15 +74,15 @@ class Guard:
         self._tracker = tracker
         self._watch = watch
         self._earliest = watch.terms.earliest
-        self._describer = describer
+        self.describer = describer
         self._session = session
         self._watchdog = Watchdog(loop, self._look)
         self.holding = Holding(loop, tracker, session, self.safely, self._turned)
         self.holding.wanted = self._earliest != NEVER
-        self._telling = Telling(watch.witnesses, watch.reporter, session)
-        self.enforcer = Enforcer(tracker, watch, describer, self._telling, session, self)
-        self._forgotten = Forgotten(tracker, watch, self, describer, session, self._telling)
-        self._mistakes = Mistakes(tracker.flow, describer, session, self._telling)
+        self.telling = Telling(watch.witnesses, watch.reporter, session)
+        self.enforcer = Enforcer(tracker, watch, describer, self.telling, session, self)
+        self._forgotten = Forgotten(tracker, watch, self, describer, session, self.telling)
+        self._mistakes = Mistakes(tracker.flow, describer, session, self.telling)
         self._habit = Habit(tracker.flow, watch.habits, session)
         self.stopped = False
 
@@ -132,7 +135,7 @@ class Guard:
         leak, hold = self.enforcer.leak, self.holding.now(now)
         if leak is None or hold is None or leak.rolled_back is not None:
             return None
-        limit = self._watch.terms.ruling(self.client, self._describer.tags).limits.flag_after
+        limit = self.ruling().limits.flag_after
         told = leak.facts.transaction
         return Held(hold.since, limit, told.opener, told.fingerprint)
 
@@ -168,6 +171,10 @@ class Guard:
         if now + self._earliest < self._watchdog.due:
             self._watchdog.arm(now + self._earliest)
 
+    def ruling(self) -> Ruling:
+        """Which rule and limits apply now."""
+        return self._watch.terms.ruling(self.client, self.describer.tags)
+
     def look_at(self, when: float) -> None:
         """Judge at this time, whatever was planned."""
         self._watchdog.arm(when)
@@ -184,7 +191,7 @@ class Guard:
             self._session.give_up_client()
             return NEVER
         hold = self.holding.now(now)
-        ruling = self._watch.terms.ruling(self.client, self._describer.tags)
+        ruling = self.ruling()
         started = self._started()
         if started is None:
             return self._forgotten.judge(ruling, now)
@@ -221,13 +228,13 @@ class Guard:
             self._resolve(leak, now)
 
     def _resolve(self, leak: OpenLeak, now: float, how: str | None = None) -> None:
-        ending = outcome.over(leak, self._tracker, self._describer, now, how)
+        ending = outcome.over(leak, self._tracker, self.describer, now, how)
         self.enforcer.forget()
         self._follow_loosely()
         if self._tracker.in_transaction:  # the next one began without a request
             self._turned(now)
         if ending is not None:
-            self._telling.tell(*ending)
+            self.telling.tell(*ending)
 
     # The end of the session.
 
@@ -246,10 +253,10 @@ class Guard:
 
     def _abandon(self, how: str, now: float) -> None:
         hold, leak = self._tracker.hold(), self.enforcer.leak
-        running = "" if hold else self._describer.text(self._tracker.flow.last)
+        running = "" if hold else self.describer.text(self._tracker.flow.last)
         facts, _ = self.enforcer.facts(Cause(outcome.hold_left(leak, hold), abandoned=True), now)
         self.enforcer.forget()
-        self._telling.tell(*outcome.abandoned(leak, facts, how, running))
+        self.telling.tell(*outcome.abandoned(leak, facts, how, running))
 
     def server_gone(self, now: float) -> None:
         """The server ended the session, and its transaction with it."""

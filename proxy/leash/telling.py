@@ -77,7 +77,7 @@ class Telling:
             leak: what is known of it now.
             make: makes the event from that and what was asked for.
         """
-        self._say(lambda: self._reporter.emit(make(self._complete(leak))))
+        self._say(lambda: self._reporter.emit(make(self.complete(leak))))
 
     def count(self, event: Event) -> None:
         """Count what is not told."""
@@ -86,7 +86,7 @@ class Telling:
     def tell_of(self, session: events.Session, make: Callable[[events.Session], Event]) -> None:
         """Tell of something else about the session."""
         self.ask()
-        self._say(lambda: self._reporter.emit(make(self._with_process(session))))
+        self._say(lambda: self._reporter.emit(make(self.with_process(session))))
 
     def _say(self, say: Callable[[], None]) -> None:
         if self._asking is None:
@@ -94,10 +94,12 @@ class Telling:
         else:
             self._waiting.append(say)
 
-    def _with_process(self, session: events.Session) -> events.Session:
+    def with_process(self, session: events.Session) -> events.Session:
+        """A session, with its client's process if that is known."""
         return dataclasses.replace(session, process=self._process) if self._process else session
 
-    def _complete(self, leak: events.Leak) -> events.Leak:
+    def complete(self, leak: events.Leak) -> events.Leak:
+        """A leak, with what was asked for as far as that is known."""
         known = self._blast
         blast = known[1] if known and known[0] == leak.id else None
-        return dataclasses.replace(leak, session=self._with_process(leak.session), blast=blast)
+        return dataclasses.replace(leak, session=self.with_process(leak.session), blast=blast)

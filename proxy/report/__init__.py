@@ -8,5 +8,7 @@ console   a line that a person reads on a terminal
 ledger    leaks by client
 habits    how long each client holds its transactions
 advice    what limit would fit that, as a table and as JSON
+now       what goes on at this moment: sessions, clients
+restore   records from their flat fields
 reporter  where the rest of pgleash hands its events in
 """

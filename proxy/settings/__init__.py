@@ -10,7 +10,9 @@ load     file, environment and flags, overlaid and validated; one line for each 
 
 from proxy.settings.load import Loaded, did_you_mean, keeping, load, options
 from proxy.settings.model import (
+    ADMIN_PORT,
     SYSTEM_CA,
+    Admin,
     ClientTls,
     ClientTlsMode,
     Log,
@@ -26,14 +28,16 @@ from proxy.settings.model import (
 )
 from proxy.settings.rules import DEFAULT_RULE, LOCAL, Match, Rule
 from proxy.settings.stamp import Stamp, stamp
-from proxy.settings.values import NEVER, Address, duration_text
+from proxy.settings.values import NEVER, Address, duration_text, parse_address, socket_file
 
 __all__ = [
+    "ADMIN_PORT",
     "DEFAULT_RULE",
     "LOCAL",
     "NEVER",
     "SYSTEM_CA",
     "Address",
+    "Admin",
     "ClientTls",
     "ClientTlsMode",
     "Loaded",
@@ -55,5 +59,7 @@ __all__ = [
     "keeping",
     "load",
     "options",
+    "parse_address",
+    "socket_file",
     "stamp",
 ]

@@ -122,8 +122,7 @@ def keeping(settings: Settings, running: Settings) -> Settings:
         SettingsError: they do not go together.
     """
     log = settings.log.model_copy(update={"format": running.log.format})
-    admin = settings.admin.model_copy(update={"listen": running.admin.listen})
-    kept = {"listen": running.listen, "upstream": running.upstream, "admin": admin, "log": log}
+    kept = {"listen": running.listen, "upstream": running.upstream, "admin": running.admin, "log": log}
     return _validate({**dict(settings), **kept}, {})
 
 

@@ -100,6 +100,11 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def socket_file(address: Address) -> str:
+    """The admin side's Unix socket in the directory that admin.listen names."""
+    return f"{address.host.rstrip('/')}/pgleash.{address.port}.sock"
+
+
 _tcp: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.%\w]+)\]|(?P<host>[^\s:/\[\]]+)):(?P<port>\d{1,5})")
 _unix: Final = re.compile(r"(?P<host>/[^:]*)(?::(?P<port>\d{1,5}))?")
 _address_help: Final = "write host:port, [IPv6 address]:port, or an absolute directory for a Unix socket"

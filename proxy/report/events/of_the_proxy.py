@@ -19,6 +19,7 @@ class ProxyStarted(Event):
     upstream: str = key("proxy.upstream")
     client_tls: str = key("proxy.client_tls")
     upstream_tls: str = key("proxy.upstream_tls")
+    admin: str = key("proxy.admin", "")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

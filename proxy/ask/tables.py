@@ -1,0 +1,85 @@
+"""What a person reads: who holds longest stands first, and a row fits a wide terminal."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from proxy.report.advice import length_text
+from proxy.report.events import Leak, LeakReport
+from proxy.report.now import SessionNow
+from proxy.report.summary import limit, named
+from proxy.report.table import align, ledger_table, shortened
+
+WIDTH: Final = 140  # characters of a row
+CLIENT: Final = 52  # of a client's name
+STATEMENT: Final = 20  # of a statement, at least; it gets what the other columns leave
+
+NO_SESSIONS: Final = "no session is open"
+NO_LEAKS: Final = "no leak is open"
+NO_LEDGER: Final = "nobody has leaked since pgleash was started"
+
+SESSIONS: Final = ("session", "client", "state", "for", "tx age", "stmts", "leak", "statement")
+_of_sessions: Final = frozenset({"for", "tx age", "stmts"})
+LEAKS: Final = ("leak", "session", "client", "class", "held", "limit", "stmts", "opened by")
+_of_leaks: Final = frozenset({"held", "limit", "stmts"})
+
+# Shorter words for the two that are longest; a failed transaction is idle, or its session is active.
+_states: Final = {"idle_in_transaction": "idle in tx", "idle_in_failed_transaction": "failed tx"}
+
+
+def sessions_table(sessions: Sequence[SessionNow]) -> str:
+    """Every session."""
+    if not sessions:
+        return NO_SESSIONS
+    ranked = sorted(sessions, key=_rank)
+    return _fitted(SESSIONS, [_session_row(session) for session in ranked], _of_sessions)
+
+
+def _rank(session: SessionNow) -> tuple[bool, float, float]:
+    """Who holds longest, then whose transaction is oldest, then who is idle longest."""
+    transaction = session.transaction
+    waiting = session.state_s or 0.0
+    held = waiting if transaction else 0.0
+    return (transaction is None, -held, -(transaction.age_s if transaction else waiting))
+
+
+def _session_row(session: SessionNow) -> tuple[str, ...]:
+    transaction = session.transaction
+    return (
+        session.session.id,
+        shortened(named(session.session), CLIENT),
+        _states.get(session.state, session.state),
+        "" if session.state_s is None else length_text(session.state_s),
+        length_text(transaction.age_s) if transaction else "",
+        str(transaction.statements) if transaction else "",
+        session.leak_id,
+        (transaction.opener or transaction.fingerprint) if transaction else session.last,
+    )
+
+
+def leaks_table(leaks: Sequence[Leak], reports: Sequence[LeakReport]) -> str:
+    """The leaks that are open, then the ledger."""
+    ranked = sorted(leaks, key=lambda leak: leak.held_s, reverse=True)
+    now = _fitted(LEAKS, [_leak_row(leak) for leak in ranked], _of_leaks) if leaks else NO_LEAKS
+    ledger = ledger_table(reports) if reports else NO_LEDGER
+    return f"{now}\n\n{ledger}"
+
+
+def _leak_row(leak: Leak) -> tuple[str, ...]:
+    transaction = leak.transaction
+    return (
+        leak.id,
+        leak.session.id,
+        shortened(named(leak.session), CLIENT),
+        leak.leak_class,
+        length_text(leak.held_s),
+        limit(leak.limit_s),
+        str(transaction.statements),
+        transaction.opener or transaction.fingerprint,
+    )
+
+
+def _fitted(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: frozenset[str]) -> str:
+    """A table whose last column, which is a statement, gets what the others leave."""
+    others = sum(max(map(len, column)) + len("  ") for column in list(zip(head, *rows, strict=True))[:-1])
+    room = max(WIDTH - others, STATEMENT)
+    return align(head, [(*row[:-1], shortened(row[-1], room)) for row in rows], numbers)

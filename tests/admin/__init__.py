@@ -1,0 +1,1 @@
+"""The admin side: the API, and the commands that ask it."""
