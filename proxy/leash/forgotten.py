@@ -70,7 +70,7 @@ class Forgotten:
         """Do what is due; returns when to look again."""
         since, limits = self._tracker.idle_since, ruling.limits
         soonest = min(limits.flag_idle_session_after, limits.terminate_idle_session_after)
-        if since is None or soonest == NEVER:
+        if since is None or soonest == NEVER or self._tracker.flow.transaction.listens:
             return now + soonest
         if now < since + soonest:
             return since + soonest

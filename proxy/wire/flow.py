@@ -125,8 +125,8 @@ class MessageFlow:
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the session has been idle outside of a transaction; None if it is not, or LISTENs."""
-        idle = self.phase is Phase.READY and self.status == m.IDLE and self.due.quiet and not self.transaction.listens
+        """Since when the session has been idle outside of a transaction; None if it is not."""
+        idle = self.phase is Phase.READY and self.status == m.IDLE and self.due.quiet
         return self._turn_since if idle else None
 
     def _parsed_text(self) -> bytes:

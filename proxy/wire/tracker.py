@@ -123,7 +123,7 @@ class Tracker:
 
     @property
     def idle_since(self) -> float | None:
-        """Since when the session has been idle outside of a transaction; None if it is not, or LISTENs."""
+        """Since when the session has been idle outside of a transaction; None if it is not."""
         return self.flow.idle_since if self.opaque is None else None
 
     def frontend(self, data: bytes, now: float) -> None:

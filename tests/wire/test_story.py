@@ -151,12 +151,14 @@ def test_a_copy_that_waits_for_its_client_is_idle() -> None:
     assert (made.flow.transaction.idle, made.flow.transaction.longest) == (32.0, 30.0)
 
 
-@pytest.mark.parametrize(("statement", "idle"), [("SELECT 1", 5.0), ("LISTEN a", None)])
-def test_a_session_that_listens_is_not_idle(statement: str, idle: float | None) -> None:
+@pytest.mark.parametrize(("statement", "listens"), [("SELECT 1", False), ("LISTEN a", True)])
+def test_it_is_known_whether_a_session_listens(statement: str, *, listens: bool) -> None:
     made = tracker()
     made.frontend(m.query(statement), 5.0)
     made.backend(m.queried(statement.split(maxsplit=1)[0] + (" 1" if "1" in statement else ""), "I"), 5.0)
-    assert made.idle_since == idle
+    assert made.idle_since == 5.0
+    assert made.flow.transaction.listens is listens
     made.frontend(m.query("UNLISTEN *"), 6.0)
     made.backend(m.queried("UNLISTEN", "I"), 6.0)
     assert made.idle_since == 6.0
+    assert not made.flow.transaction.listens
