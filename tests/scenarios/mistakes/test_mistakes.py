@@ -1,13 +1,15 @@
 """Each mistake is named by its line in the log, and the same program without it is never mentioned."""
 
+import json
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from proxy.cli import LEAKED
 from tests.harness import until
-from tests.life.support import Record
+from tests.life.support import Program, Record, pgleash
 from tests.scenarios.mistakes import findings, kits
 from tests.scenarios.mistakes.catalogue import MISTAKES, Mistake
 from tests.scenarios.mistakes.document import programs, shown
@@ -44,10 +46,13 @@ def test_it_is_found_at_the_first(shop: Shop, mistake: Mistake, command: list[st
 
 
 @pytest.mark.parametrize("mistake", MANY, ids=str)
-def test_each_of_its_leaks_is_counted(shop: Shop, mistake: Mistake, command: list[str]) -> None:
-    with shop.open(mistake, command, fixed=False, report_every="0.5s") as (program, application):
+def test_each_of_its_leaks_is_counted_until_it_ends(shop: Shop, mistake: Mistake, command: list[str]) -> None:
+    with shop.open(mistake, command, fixed=False, admin__listen="127.0.0.1:0") as (program, application):
         application.wait_for_rest()
-        until(lambda: mistake.leaks in [report["report.open"] for report in program.of("leak.report")])
+        until(lambda: asked(program)[1] == mistake.leaks, what="not all are open")
+        application.process.kill()
+        until(lambda: asked(program)[1] == 0, what="some are open although their client is gone")
+        assert asked(program) == (LEAKED, 0)
 
 
 @pytest.mark.parametrize(("mistake", "event"), EVENTS, ids=str)
@@ -67,9 +72,10 @@ def test_its_event_comes(shop: Shop, mistake: Mistake, event: str, command: list
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
 def test_after_the_fix_it_is_clean(shop: Shop, mistake: Mistake, command: list[str]) -> None:
-    with shop.open(mistake, command, fixed=True) as (program, application):
+    with shop.open(mistake, command, fixed=True, admin__listen="127.0.0.1:0") as (program, application):
         application.wait_for_rest()
         time.sleep(2 * LIMIT)  # nothing announces that nothing comes
+        assert asked(program) == (0, 0)
         status = application.end()
         program.tell()
         assert program.ended() == 0
@@ -77,6 +83,13 @@ def test_after_the_fix_it_is_clean(shop: Shop, mistake: Mistake, command: list[s
     assert program.of("session.opened"), application.said
     assert leaks(program) == []
     findings.of(mistake).fixed = "clean"
+
+
+def asked(program: Program) -> tuple[int, int]:
+    """What `pgleash leaks --fail` ends with, and how many leaks it says are open."""
+    address = program.wait("proxy.started")["proxy.admin"]
+    done = pgleash("leaks", "--json", "--fail", "--admin", f"http://{address}")
+    return done.returncode, sum(account["report.open"] for account in json.loads(done.stdout)["ledger"])
 
 
 def test_every_program_is_a_mistake_of_the_catalogue_and_of_the_document() -> None:
