@@ -89,44 +89,84 @@ class FakeLoop:
                     timer.call()
 
 
-class FakeSession:
-    """What the guard asks of a session, and what it was told to do."""
+class FakeProxy:
+    """What sessions share: a loop, a log, terms, and each other.
+
+    Args:
+        limits: the only limits there are, and other options.
+    """
 
     def __init__(self, **limits: object) -> None:
         self.loop = FakeLoop()
         self.events: list[Event] = []
+        settings = self.settings(**limits)
+        self.terms = Terms(settings)
+        self.reporter = Reporter(self, self.loop.time)
+        loop = cast("asyncio.AbstractEventLoop", self.loop)
+        self.clients = Clients(self.reporter, lambda: loop)
+        self.watch = Watch(
+            self.terms,
+            self.reporter,
+            clients=self.clients,
+            habits=AllHabits(),
+            witnesses=Witnesses(settings, self.reporter, self.spawn),
+        )
+
+    @staticmethod
+    def settings(**options: object) -> Settings:
+        """Settings with these limits, and no others."""
+        return Settings.model_validate({**dict.fromkeys(Limits._fields, NEVER), **options})
+
+    @staticmethod
+    def spawn(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        raise AssertionError(f"there is nobody to ask: {work}")
+
+    # A Sink.
+
+    def write(self, event: Event) -> None:
+        self.events.append(event)
+
+    def would_write(self, event: type[Event]) -> bool:
+        return bool(event)
+
+
+class FakeSession:
+    """What the guard asks of a session, and what it was told to do.
+
+    Args:
+        proxy: whose session it is; one of its own by default.
+        name: its application_name, which may be SET.
+        limits: those of a proxy of its own.
+    """
+
+    def __init__(self, proxy: FakeProxy | None = None, name: str = "a", /, **limits: object) -> None:
+        proxy = proxy or FakeProxy(**limits)
+        self.loop = proxy.loop
+        self.events = proxy.events
+        self.terms = proxy.terms
+        self.reporter = proxy.reporter
+        self.watch = proxy.watch
+        self.name = name
         self.words = b""
         self.rollbacks: list[tuple[str, bytes, Callable[[str], None]]] = []
         self.in_buffer_for_client = 0
         self.in_buffer_for_server = 0
         self.taken_bytes = 0
         self.host_lost: bool | None = False
+        self.transport: asyncio.Transport | None = None
         self.tracker = Tracker(
             gave_up=lambda _reason, _error: self.guard.lost_track(),
             goodbye=lambda: self.guard.client_gone("terminate", self.loop.now),
         )
-        self.terms = Terms(self.settings(**limits))
+        self.describer = Describer(self.tracker.flow, self.terms)
         loop = cast("asyncio.AbstractEventLoop", self.loop)
-        self.reporter = Reporter(self)
-        describer = Describer(self.tracker.flow, self.terms)
-        settings = self.settings(**limits)
-        self.watch = Watch(
-            self.terms,
-            self.reporter,
-            clients=Clients(self.reporter, lambda: loop),
-            habits=AllHabits(),
-            witnesses=Witnesses(settings, self.reporter, self.spawn),
-        )
-        self.guard = Guard(loop, self.tracker, self.watch, describer, self)
+        self.guard = Guard(loop, self.tracker, self.watch, self.describer, self)
         self.frontend: Observer = lambda _data, _now: None
         self.backend: Observer = self.frontend
         self.guard.start()
         self.server(m.STARTED)
 
-    @staticmethod
-    def settings(**options: object) -> Settings:
-        """Settings with these limits, and no others."""
-        return Settings.model_validate({**dict.fromkeys(Limits._fields, NEVER), **options})
+    settings = staticmethod(FakeProxy.settings)
 
     # Both sides speak.
 
@@ -135,6 +175,11 @@ class FakeSession:
 
     def server(self, data: bytes) -> None:
         self.backend(data, self.loop.now)
+
+    def ask(self, sql: str, tag: str, status: str) -> None:
+        """The client sends a Query, and the server answers it at once."""
+        self.client(m.query(sql))
+        self.server(m.queried(tag, status))
 
     def begin(self) -> None:
         """The client opens a transaction, and it is its turn."""
@@ -147,22 +192,10 @@ class FakeSession:
     def last(self) -> Any:
         return self.events[-1]
 
-    # A Sink.
-
-    def write(self, event: Event) -> None:
-        self.events.append(event)
-
-    def would_write(self, event: type[Event]) -> bool:
-        return bool(event)
-
     # A Leashed.
 
     def client_transport(self) -> asyncio.Transport | None:
-        return None
-
-    @staticmethod
-    def spawn(work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        raise AssertionError(f"there is nobody to ask: {work}")
+        return self.transport
 
     def unread(self) -> int:
         return self.in_buffer_for_client
@@ -181,7 +214,7 @@ class FakeSession:
 
     def facts(self) -> Session:
         return Session(
-            client=Client(user="u", database="d", application_name="a", address="127.0.0.1"), id="s-1", port=1
+            client=Client(user="u", database="d", application_name=self.name, address="127.0.0.1"), id="s-1", port=1
         )
 
     def observe(self, frontend: Observer, backend: Observer) -> None:
