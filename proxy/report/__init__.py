@@ -6,6 +6,8 @@ summary   one sentence for a person
 log       structlog's chain, and a writer that never blocks the loop
 console   a line that a person reads on a terminal
 ledger    leaks by client
+document  the ledger as JSON, and read again
+history   the ledger from a log
 habits    how long each client holds its transactions
 advice    what limit would fit that, as a table and as JSON
 now       what goes on at this moment: sessions, clients
