@@ -6,6 +6,8 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     ask/            what a running proxy's admin side tells, for `leaks`, `sessions`, `advise`
     check           what rule a client gets, for `check-config --as`
     demo/           an embedded Postgres and a leaking application
+    compare         two ledgers: who leaks in one environment or release only, or more
+    run/            a command that is led through the proxy, and who leaked in it
     reload          takes over a changed configuration while clients are served
     admin/          the API over HTTP that tells what goes on
     server          listeners, accept, drain; owns the sessions

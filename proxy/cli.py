@@ -1,6 +1,6 @@
 """The commands; the only place that exits.
 
-Exit status: 0 fine, 1 failed at run time, 2 wrong usage, 3 leaks found, 78 wrong configuration.
+Exit status: 0 fine, 1 failed at run time, 2 wrong usage, 3 leaks found, 78 wrong configuration; `run` has another's.
 """
 
 import argparse
@@ -17,12 +17,14 @@ from proxy import __version__
 from proxy.admin import access
 from proxy.ask.commands import add_commands, answered
 from proxy.check import EXAMPLE, Who, explanation, read_who
+from proxy.compare import compare
 from proxy.errors import OperatorError, SettingsError
 from proxy.leash import witnesses
 from proxy.reload import Reload
 from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
+from proxy.run.command import Asked, run
 from proxy.server import Server
 from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
 from proxy.tls import contexts
@@ -38,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that the command line names, and exit."""
     _open_standard_descriptors()
     parser = _parser()
-    asked, unknown = parser.parse_known_args(arguments)
+    words, command = _split(list(sys.argv[1:] if arguments is None else arguments))
+    asked, unknown = parser.parse_known_args(words)
+    asked.words = command
+    if hasattr(asked, "ledger") and not command:
+        parser.error("write -- and the command: pgleash run [OPTIONS] -- COMMAND ...")
     if unknown:
         parser.error(_unknown(unknown[0], asked))
     try:
@@ -61,6 +67,12 @@ def _open_standard_descriptors() -> None:
     os.close(descriptor)
 
 
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Our words, and those of the command that `run` is to run."""
+    end = words.index("--") if words[:1] == ["run"] and "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pgleash",
@@ -73,10 +85,25 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-config", help="print the effective configuration", allow_abbrev=False)
     check.set_defaults(run=_check_config)
     check.add_argument("--as", dest="client", type=_client, metavar="WHO", help=f"which rule applies to {EXAMPLE}, why")
+    sanitizer = commands.add_parser(
+        "run",
+        help="a leak sanitizer: run a command through the proxy, and tell who leaked",
+        usage="pgleash run [--fail] [--ledger FILE] [--any-option VALUE] -- COMMAND ...",
+        allow_abbrev=False,
+    )
+    sanitizer.add_argument(
+        "--fail", action="store_true", help="exit with 3 if the command succeeded and something leaked"
+    )
+    sanitizer.add_argument("--ledger", metavar="FILE", help="write the ledger as JSON, for pgleash compare")
+    comparison = commands.add_parser("compare", help="compare the ledgers of two environments", allow_abbrev=False)
+    comparison.add_argument("files", nargs=2, metavar="FILE", help="of leaks --json, run --ledger, or a log in JSON")
+    comparison.add_argument("--json", action="store_true", help="for programs")
+    comparison.set_defaults(run=_compare, flags=["--json"])
     flags = ["--config", *(option.flag for option in options())]
     serve.set_defaults(flags=flags)
     check.set_defaults(flags=[*flags, "--as"])
-    for command in (serve, check):
+    sanitizer.set_defaults(run=_run, flags=[*flags, "--fail", "--ledger"])
+    for command in (serve, check, sanitizer):
         _add_options(command)
     add_commands(commands, _ask)
     demo = commands.add_parser("demo", help="see it work on a throw-away Postgres", allow_abbrev=False)
@@ -118,9 +145,12 @@ def _client(text: str) -> Who:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _flags(asked: argparse.Namespace) -> dict[str, str]:
+    return {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
+
+
 def _load(asked: argparse.Namespace) -> Loaded:
-    flags = {name.removeprefix("option "): value for name, value in vars(asked).items() if name.startswith("option ")}
-    loaded = load(asked.config, os.environ, flags)
+    loaded = load(asked.config, os.environ, _flags(asked))
     contexts.check(loaded.settings)
     witnesses.check(loaded.settings)
     access.check(loaded.settings.admin)
@@ -155,6 +185,15 @@ def _ask(asked: argparse.Namespace) -> int:
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return LEAKED if leaked else FINE
+
+
+def _run(asked: argparse.Namespace) -> int:
+    return run(Asked(asked.config, _flags(asked), asked.words, asked.fail, asked.ledger), os.environ)
+
+
+def _compare(asked: argparse.Namespace) -> int:
+    print(compare(*asked.files, as_json=asked.json), end="")
+    return FINE
 
 
 def _serve(asked: argparse.Namespace) -> int:

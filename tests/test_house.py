@@ -29,6 +29,7 @@ ROOMS = [
     ["server"],
     ["admin"],
     ["reload"],
+    ["run", "compare"],
     ["demo"],
     ["check"],
     ["ask"],
