@@ -161,6 +161,20 @@ def test_a_leak_that_went_on_and_is_idle_again_is_held() -> None:
     assert exhausted(proxy) == [2]
 
 
+def test_who_goes_on_puts_it_off_until_all_are_held_for_as_long_again() -> None:
+    proxy = FakeProxy(flag_after=10.0)
+    first, second = pool(proxy, 2)
+    hold(first)
+    hold(second)
+    proxy.loop.advance(15.0)
+    for _ in range(10):
+        first.ask("SELECT 1", "SELECT 1", "T")
+        proxy.loop.advance(9.0)
+    assert exhausted(proxy) == []
+    proxy.loop.advance(1.1)
+    assert exhausted(proxy) == [2]
+
+
 def test_a_transaction_that_was_rolled_back_is_not_held() -> None:
     proxy = FakeProxy(flag_after=10.0, rollback_after=15.0)
     first, second = pool(proxy, 2)
