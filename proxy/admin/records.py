@@ -84,12 +84,13 @@ def open_leak(session: Session, now: float) -> Leak | None:
     guard, leak = session.guard, session.guard.enforcer.leak
     if leak is None or leak.rolled_back is not None:
         return None
-    if leak.held_s is None:
+    if leak.held_s is None and not leak.cause.by_age:
         facts = guard.describer.leak(session.facts(), leak.cause, now, leak.facts.id)
     else:  # its client has gone on, with the transaction still open
         hold = guard.holding.now(now)
         transaction = guard.describer.transaction(now, now - hold.since if hold else 0.0)
-        facts = dataclasses.replace(leak.facts, held_s=leak.held_s, session=session.facts(), transaction=transaction)
+        held_s = transaction.age_s if leak.held_s is None else leak.held_s
+        facts = dataclasses.replace(leak.facts, held_s=held_s, session=session.facts(), transaction=transaction)
     return guard.telling.complete(facts)
 
 

@@ -110,13 +110,18 @@ class BlastRadius:
         self._misfits = 0
         self._closed = False
 
-    async def of(self, backend: Backend) -> Blast | None:
-        """What this backend does to others, or None where that is not known; within a second. Never raises."""
+    async def of(self, backend: Backend, holds: Callable[[], bool] = lambda: True) -> Blast | None:
+        """What this backend does to others, or None where that is not known; within a second. Never raises.
+
+        Args:
+            backend: who leaks.
+            holds: whether it does so to this moment: else nothing that does not fit is a wonder.
+        """
         now = asyncio.get_running_loop().time()
         since, known = self._known.get(backend.pid, (-FRESH, None))
         if now - since < FRESH:
             return known
-        task = self._asking.get(backend.pid) or self._begin(backend, now)
+        task = self._asking.get(backend.pid) or self._begin(backend, holds, now)
         if task is None:
             return None
         await asyncio.wait([task], timeout=PATIENCE)
@@ -131,7 +136,7 @@ class BlastRadius:
                 task.cancel()
             _, pending = await asyncio.wait(pending, timeout=CANCELLING)
 
-    def _begin(self, backend: Backend, now: float) -> asyncio.Task[Blast | None] | None:
+    def _begin(self, backend: Backend, holds: Callable[[], bool], now: float) -> asyncio.Task[Blast | None] | None:
         """Ask when there is a free place within the second."""
         if self._closed or self._is_left_alone(backend.database, now):
             return None
@@ -142,12 +147,12 @@ class BlastRadius:
         if start - now >= PATIENCE:
             return None
         self._free_at = start + INTERVAL
-        task = asyncio.create_task(self._inquire(backend, now, start))
+        task = asyncio.create_task(self._inquire(backend, holds, now, start))
         self._asking[backend.pid] = task
         task.add_done_callback(lambda _: self._asking.pop(backend.pid))
         return task
 
-    async def _inquire(self, backend: Backend, asked: float, start: float) -> Blast | None:
+    async def _inquire(self, backend: Backend, holds: Callable[[], bool], asked: float, start: float) -> Blast | None:
         clock = asyncio.get_running_loop().time
         await asyncio.sleep(start - asked)
         async with self._turn:
@@ -159,7 +164,7 @@ class BlastRadius:
                 self._fail(backend.database, str(error), clock())
                 return None
             now = clock()
-            blast = self._judged(found, backend, now - asked, now)
+            blast = self._judged(found, backend, now - asked, now) if holds() else None
         self._known = {pid: known for pid, known in self._known.items() if now - known[0] < FRESH}
         self._known[backend.pid] = (now, blast)
         return blast

@@ -115,7 +115,8 @@ class Processes:
 
     def _look(self, pairs: AbstractSet[Pair]) -> dict[Pair, Process | str]:
         found = self._finder(pairs)
-        return {pair: process_of(holder) if isinstance(holder, int) else holder for pair, holder in found.items()}
+        known = {holder: process_of(holder) for holder in set(found.values()) if isinstance(holder, int)}
+        return {pair: known[holder] if isinstance(holder, int) else holder for pair, holder in found.items()}
 
     def _end_look(
         self,

@@ -49,7 +49,13 @@ _TRACING: Final = frozenset({"traceparent", "tracestate"})  # fields of their ow
 
 _PATHS: Final = frozenset({"route", "http.route", "path", "endpoint"})
 # Where a query string, or a session id in a path, begins; (?P<id>...) of a route that is a pattern does not begin one.
-_QUERY: Final = re.compile(r"(?:(?<!\()\?|\?(?!P?<|:)|;).*", re.DOTALL)
+_QUERY: Final = re.compile(
+    r"(?:(?<!\()\?|\?(?!P?<|:)|;|%(?:25)*(?:3F|3B|26|23)|#[^/]*=).*", re.DOTALL | re.IGNORECASE
+)  # encoded twice, too; a # alone stands between a class and its method
+_SECRET: Final = re.compile(
+    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|api[_-]?key|access[_-]?key|authorization)[\s\"']*[=:]|\bbearer\s",
+    re.IGNORECASE,
+)
 
 # One way to match, as in statements.py. A quote that closes nothing sends the search on behind the next comma.
 _PAIR: Final = re.compile(
@@ -57,6 +63,9 @@ _PAIR: Final = re.compile(
     r"(?:=\s*+'(?P<quoted>[^'\\]*+(?:\\.[^'\\]*+)*)'\s*+|[=:]\s*+(?P<bare>[^\s',][^,]*+))(?:,|\Z)|[^,]*+(?:,|\Z)",
     re.DOTALL,
 )
+# As the ends of long texts have to be written: nothing but pairs, whose values hold nothing that could end a string.
+_ENDING_PAIR: Final = rb"""[\w.%-]++(?:='[^'"\\$*]*+'|[=:][\w./#@+%-]++)"""
+_LAST: Final = re.compile(rb"(/\* ?" + _ENDING_PAIR + rb"(?:, ?" + _ENDING_PAIR + rb")* ?\*/)[\s;]*\Z")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -88,22 +97,20 @@ def shown(tags: Mapping[str, str], wanted: Collection[str] = ()) -> dict[str, st
     found: dict[str, str] = {}
     for name, value in tags.items():
         known = name in KNOWN or any(fnmatchcase(name, glob) for glob in wanted)
-        if known and name.lower() not in _TRACING and not CREDENTIALS.search(value):
-            a_path = name in _PATHS or (name not in KNOWN and "/" in value)
-            found[name] = _QUERY.sub("", value) if a_path else value
+        told = _QUERY.sub("", value) if name in _PATHS or "/" in value else value
+        if known and name.lower() not in _TRACING and not CREDENTIALS.search(value) and not _SECRET.search(told):
+            found[name] = told
     return found
 
 
 def last_comment(end: bytes) -> bytes:
-    """The comment that ends a text of which only the end is known; b"" if none does.
+    """The comment that ends a text of which only the end is known, if it is all tags; else b"".
 
-    The end begins anywhere, in a string perhaps. But what a server takes ends with the end of a comment only if that
-    is one.
+    The end begins anywhere, in a string perhaps. But what a server has taken can end so only with a comment: a string,
+    a name or a dollar quote would have to be closed behind the last pair, by what stands in no comment like this.
     """
-    text = end.rstrip(b" \t\r\n\f\v;")
-    begin = text.rfind(b"/*")
-    whole = begin >= 0 and text.endswith(b"*/") and text.count(b"*/", begin) == 1  # else it has another one inside
-    return text[begin:] if whole else b""
+    whole = _LAST.search(end)
+    return whole[1] if whole else b""
 
 
 def _comments(statement: bytes, *, backslash_escapes: bool) -> Iterator[str]:

@@ -6,6 +6,8 @@ Asked only when there is a leak, or a session that has been idle for long: nothi
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple, Protocol
 
 from proxy.leash.watchdog import Timer
@@ -49,6 +51,14 @@ class Member(Protocol):
         """What it is held in, if it has been flagged."""
 
 
+@dataclass
+class _Check:
+    """A look at a client that may be exhausted: not before all has rested for long enough."""
+
+    timer: Timer
+    not_before: float
+
+
 class Clients:
     """All sessions of a proxy that are judged, by client.
 
@@ -63,7 +73,7 @@ class Clients:
         self._loop = loop
         self._reporter = reporter
         self._members: dict[Key, set[Member]] = {}
-        self._checks: dict[events.Client, Timer] = {}
+        self._checks: dict[events.Client, _Check] = {}
         self._last_uses: dict[Key, tuple[float, float]] = {}  # and when they were looked at
 
     def add(self, member: Member) -> None:
@@ -79,7 +89,7 @@ class Clients:
             self._members.pop(key, None)
             self._last_uses.pop(key, None)
             for client in [client for client in self._checks if _key(client) == key]:
-                self._checks.pop(client).cancel()
+                self._checks.pop(client).timer.cancel()
 
     def _of(self, client: events.Client) -> Iterator[Member]:
         return (member for member in self._members.get(_key(client), ()) if member.client == client)
@@ -116,29 +126,36 @@ class Clients:
         A pool that opens connections when it needs them has each held at some moment; only when no other is opened or
         used any more is it at its end.
         """
-        check = self._checks.pop(client, None)
+        now = self._loop().time()
+        check = self._checks.get(client)
         if check is not None:
-            check.cancel()
-        if len(list(self._of(client))) < POOL:
-            return
-        self._checks[client] = self._loop().call_later(limit, lambda: self._check(client))
+            check.not_before = now + limit
+        elif len(list(islice(self._of(client), POOL))) == POOL:
+            self._arm(client, now + limit)
+
+    def _arm(self, client: events.Client, when: float) -> None:
+        loop = self._loop()
+        timer = loop.call_later(when - loop.time(), lambda: self._check(client))
+        self._checks[client] = _Check(timer, when)
 
     def _check(self, client: events.Client) -> None:
-        del self._checks[client]
-        now = self._loop().time()
+        check, now = self._checks.pop(client), self._loop().time()
+        if now < check.not_before:
+            self._arm(client, check.not_before)
+            return
         held = _all_held(self._of(client), now)
         to_come = max((one.since + one.limit for one in held), default=NEVER) - now
         if len(held) < POOL or to_come == NEVER:
             return
         if to_come > 0:  # one of them went on, and is held again
-            self._checks[client] = self._loop().call_later(to_come, lambda: self._check(client))
+            self._arm(client, now + to_come)
         else:
             self._reporter.emit(_exhausted(client, held, now))
 
     def stop(self) -> None:
         """Nothing is asked any more."""
         for check in self._checks.values():
-            check.cancel()
+            check.timer.cancel()
         self._checks.clear()
 
 

@@ -1,8 +1,10 @@
 """What is known of a session's transaction, as a log may tell it: made only when there is something to tell."""
 
+from itertools import takewhile
+
 from proxy.attribution.classify import ABANDONED, leak_class
 from proxy.attribution.fingerprint import fingerprint
-from proxy.attribution.statements import sanitize
+from proxy.attribution.statements import ELLIPSIS, sanitize
 from proxy.attribution.tags import last_comment, merged, shown
 from proxy.attribution.trace import trace_of
 from proxy.leash.leak import Cause, new_id
@@ -31,26 +33,36 @@ class Describer:
         """A statement as the log may show it."""
         if self._terms.statements is not LogStatements.SANITIZED or not statement:
             return ""
-        truncated, escapes = len(statement) >= STATEMENT_BYTES, self._flow.backend.backslash_escapes
-        return sanitize(beginning(statement), truncated=truncated, backslash_escapes=escapes)
+        text, cut = beginning(statement), len(statement) >= STATEMENT_BYTES
+        shown = [sanitize(text, truncated=cut, backslash_escapes=escapes) for escapes in self._readings(text)]
+        return shown[0] if len(set(shown)) == 1 else _common(*shown) + ELLIPSIS  # what is certain either way
 
     def fingerprint(self, statement: bytes) -> str:
         """What statements of the same shape have in common."""
         if self._terms.statements is LogStatements.OFF:
             return ""
-        truncated, escapes = len(statement) >= STATEMENT_BYTES, self._flow.backend.backslash_escapes
-        return fingerprint(beginning(statement), truncated=truncated, backslash_escapes=escapes)
+        text, cut = beginning(statement), len(statement) >= STATEMENT_BYTES
+        readings = {fingerprint(text, truncated=cut, backslash_escapes=escapes) for escapes in self._readings(text)}
+        return readings.pop() if len(readings) == 1 else ""
+
+    def _readings(self, text: bytes) -> tuple[bool, ...]:
+        """By which rules the server may have read a text: whether a backslash escapes in plain strings."""
+        backend = self._flow.backend
+        return (False, True) if backend.strings_changed and b"\\" in text else (backend.backslash_escapes,)
 
     def tags(self) -> dict[str, str]:
         """The tags of the transaction's statements, as far as they are kept; those of a later one win."""
         flow, transaction = self._flow, self._flow.transaction
-        escapes = flow.backend.backslash_escapes
         found: dict[str, str] = {}
         for text in (transaction.first, flow.opener, transaction.first_write, flow.last):
-            # One behind the other: the end of a long text begins in the middle of anything.
-            parts = (beginning(text), last_comment(end(text)))
-            found |= merged(parts, backslash_escapes=escapes)
+            found |= self._tags_of(beginning(text))
+            if not transaction.failed:  # the end of a text that the server refused may be anything
+                found |= merged([last_comment(end(text))])
         return found
+
+    def _tags_of(self, text: bytes) -> dict[str, str]:
+        first, *others = (merged([text], backslash_escapes=escapes) for escapes in self._readings(text))
+        return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
     def transaction(self, now: float, held: float = 0.0) -> events.TransactionFacts:
         """What the transaction has done until now, `held` seconds of the current wait included."""
@@ -92,3 +104,10 @@ class Describer:
             session=session,
             transaction=transaction,
         )
+
+
+def _common(one: str, other: str) -> str:
+    """The beginning that two texts have in common."""
+    return "".join(
+        character for character, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    )

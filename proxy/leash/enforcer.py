@@ -165,7 +165,7 @@ class Enforcer:
         """Tell of it; from now on it is a leak."""
         facts = self._describer.leak(self._session.facts(), cause, now)
         leak = self._open(facts, cause)
-        self._telling.ask(facts)
+        self._telling.ask(facts, lambda: self.leak is leak and leak.held_s is None)
         self._telling.tell(
             facts, lambda leak: events.LeakFlagged(summary=summary.flagged(leak), leak=leak, flagged=True)
         )

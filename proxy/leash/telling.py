@@ -42,21 +42,24 @@ class Telling:
         self._asking: asyncio.Task[None] | None = None
         self._waiting: list[Callable[[], None]] = []
 
-    def ask(self, leak: events.Leak | None = None) -> None:
+    def ask(self, leak: events.Leak | None = None, holds: Callable[[], bool] = lambda: False) -> None:
         """Ask which process it is: what is told from now on waits until that is known.
 
         Args:
             leak: one that is new and does harm: what it does is asked, too.
+            holds: whether it does so to this moment.
         """
         transport = None if self._asked else self._session.client_transport()
         self._asked = True
         if self._asking is None and self._witnesses.may_know(transport, leak):
-            self._asking = self._witnesses.spawn(self._ask(transport, leak))
+            self._asking = self._witnesses.spawn(self._ask(transport, leak, holds))
             self._asking.add_done_callback(self._asked_all)
 
-    async def _ask(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> None:
+    async def _ask(
+        self, transport: asyncio.Transport | None, leak: events.Leak | None, holds: Callable[[], bool]
+    ) -> None:
         witnesses = self._witnesses
-        process, blast = await asyncio.gather(witnesses.process(transport), witnesses.blast(leak))
+        process, blast = await asyncio.gather(witnesses.process(transport), witnesses.blast(leak, holds))
         self._process = process or self._process
         self._blast = (leak.id, blast) if leak and blast else None
 

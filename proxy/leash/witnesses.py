@@ -79,14 +79,14 @@ class Witnesses:
         found = await self._processes.of(transport)
         return found and events.Process(**found._asdict())
 
-    async def blast(self, leak: events.Leak | None) -> events.Blast | None:
+    async def blast(self, leak: events.Leak | None, holds: Callable[[], bool]) -> events.Blast | None:
         """What a leak does to others."""
         pid = leak.session.backend_pid if leak else None
         if self._blast is None or leak is None or pid is None:
             return None
         client = leak.client
         backend = Backend(pid, client.user, client.database, leak.transaction.age_s)
-        found = await self._blast.of(backend)
+        found = await self._blast.of(backend, holds)
         return found and events.Blast(**{**found._asdict(), "locks": found.locks or None})
 
     async def close(self) -> None:

@@ -16,6 +16,7 @@ from proxy.report.advice import LIMITS, Advice, Lengths, Trial, advise
 from proxy.report.events import Client
 
 MAX_CLIENTS: Final = 1000  # as many as the ledger knows
+AT_A_TIME: Final = 100  # clients that go together
 MAX_KEYS: Final = 100
 LONGEST: Final = 366 * 24 * 3600 * 1000  # milliseconds: the longest limit there is stands for whatever is longer
 ACCURACY: Final = 0.01  # relative; it makes 1209 bins at most, from a millisecond to a year
@@ -120,9 +121,15 @@ class AllHabits:
         habits = self._habits.get(client)
         if habits is None:
             habits = self._habits[client] = Habits(self._ticks)
-            if len(self._habits) > MAX_CLIENTS:
-                del self._habits[min(self._habits, key=lambda known: self._habits[known].last)]
+            if len(self._habits) > MAX_CLIENTS + AT_A_TIME:
+                self._forget()
         return habits
+
+    def _forget(self) -> None:
+        """Many at a time, so that it costs little where each transaction has a client of its own."""
+        quiet = sorted(self._habits, key=lambda client: self._habits[client].last)
+        for client in quiet[:AT_A_TIME]:
+            del self._habits[client]
 
     def __iter__(self) -> Iterator[Advice]:
         """Advice for each client that has ended a transaction; between two of them others may have their turn."""
@@ -139,11 +146,18 @@ class AllHabits:
 class _Histogram:
     """Lengths in milliseconds: DDSketch (https://www.vldb.org/pvldb/vol12/p2195-masson.pdf), and the longest."""
 
-    __slots__ = ("_longest", "_sketch")
+    __slots__ = ("_longest", "_made")
 
     def __init__(self) -> None:
-        self._sketch = DDSketch(ACCURACY)
+        self._made: DDSketch | None = None
         self._longest = 0
+
+    @property
+    def _sketch(self) -> DDSketch:
+        """Made when it is needed: many a client ends one transaction, and is never heard of again."""
+        if self._made is None:
+            self._made = DDSketch(ACCURACY)
+        return self._made
 
     def add(self, length: int, count: int) -> None:
         self._sketch.add(length, count)

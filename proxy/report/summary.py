@@ -108,7 +108,7 @@ def returned(leak: Leak, returned_with: str, *, would_commit: bool) -> str:
 
 def abandoned(leak: Leak, how: str, running: str) -> str:
     """The client went away."""
-    went = {"terminate": "said goodbye", "reset": "broke the connection", "timeout": "was lost"}
+    went = {"terminate": "said goodbye", "reset": "broke the connection", "timeout": "was lost", "left": "was left"}
     opener = f", opened by {leak.transaction.opener}" if leak.transaction.opener else ""
     busy = f", while running {running}" if running else ""
     age = seconds(leak.transaction.age_s)

@@ -4,7 +4,8 @@ import re
 from typing import Final
 
 # Those that are worth knowing: who the client is, how strings are quoted, and what the server can do.
-PARAMETERS: Final = frozenset({"application_name", "standard_conforming_strings", "server_version"})
+STRINGS: Final = "standard_conforming_strings"
+PARAMETERS: Final = frozenset({"application_name", STRINGS, "server_version"})
 
 
 class Backend:
@@ -13,14 +14,17 @@ class Backend:
     Attributes:
         pid, cancel_key: of BackendKeyData; 0 and b"" if the server sent none.
         parameters: the last ParameterStatus of the names in PARAMETERS.
+        strings_changed: whether standard_conforming_strings has had another value before: nobody knows by which of them
+            the server has read a text.
     """
 
-    __slots__ = ("cancel_key", "parameters", "pid")
+    __slots__ = ("cancel_key", "parameters", "pid", "strings_changed")
 
     def __init__(self) -> None:
         self.pid = 0
         self.cancel_key = b""
         self.parameters: dict[str, str] = {}
+        self.strings_changed = False
 
     @property
     def major(self) -> int:
@@ -31,7 +35,7 @@ class Backend:
     @property
     def backslash_escapes(self) -> bool:
         """Whether a backslash escapes in plain strings: standard_conforming_strings is off."""
-        return self.parameters.get("standard_conforming_strings") == "off"
+        return self.parameters.get(STRINGS) == "off"
 
     def is_meant(self, key: bytes) -> bool:
         """Whether a cancel request with this process id and key is for this backend."""
@@ -40,9 +44,12 @@ class Backend:
     def parameter_status(self, body: bytes) -> None:
         """ParameterStatus."""
         name, _, rest = body.partition(b"\0")
-        value = rest.partition(b"\0")[0]
-        if name.decode("latin-1") in PARAMETERS:
-            self.parameters[name.decode("latin-1")] = value.decode("utf-8", "replace")
+        key, value = name.decode("latin-1"), rest.partition(b"\0")[0].decode("utf-8", "replace")
+        if key not in PARAMETERS:
+            return
+        if key == STRINGS and self.parameters.get(key, value) != value:
+            self.strings_changed = True
+        self.parameters[key] = value
 
     def key_data(self, body: bytes) -> None:
         """BackendKeyData."""

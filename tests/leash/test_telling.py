@@ -1,7 +1,7 @@
 """What is told waits for what is asked, in order; whatever becomes of the question, nothing is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import cast
 
 import pytest
@@ -44,7 +44,7 @@ class FakeWitnesses:
         await self.answers
         return self.found[0] if transport else None
 
-    async def blast(self, leak: events.Leak | None) -> events.Blast | None:
+    async def blast(self, leak: events.Leak | None, _holds: Callable[[], bool]) -> events.Blast | None:
         self.asked.append(leak.id if leak else None)
         await self.answers
         return self.found[1] if leak else None

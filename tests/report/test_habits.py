@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from proxy.report.advice import Advice
 from proxy.report.events import Client
-from proxy.report.habits import ACCURACY, LONGEST, MAX_CLIENTS, MAX_KEYS, AllHabits, Habits
+from proxy.report.habits import ACCURACY, AT_A_TIME, LONGEST, MAX_CLIENTS, MAX_KEYS, AllHabits, Habits
 
 DAY = 24 * 3600.0
 YEAR = 366 * DAY
@@ -158,17 +158,17 @@ def test_others_may_have_their_turn_between_two_clients() -> None:
     assert [told.client for told in each] == [client("b")]
 
 
-def test_of_too_many_clients_the_one_goes_that_was_quiet_longest() -> None:
+def test_of_too_many_clients_those_go_that_were_quiet_longest() -> None:
     known = AllHabits()
-    for number in range(MAX_CLIENTS):
+    for number in range(MAX_CLIENTS + AT_A_TIME):
         known.of(client(str(number))).ended(0.1, 0.1, committed=True)
     kept = known.of(client("0"))
     kept.ended(0.1, 0.1, committed=True)  # so that 1 has been quiet longest
     known.of(client("new")).ended(0.1, 0.1, committed=True)
     names = [told.client.application_name for told in known.advice()]
-    assert len(names) == MAX_CLIENTS == 1000
-    assert {"0", "new"} <= set(names)
-    assert "1" not in names
+    assert len(names) == MAX_CLIENTS + 1 == 1001
+    assert {"0", "new", str(AT_A_TIME + 1)} <= set(names)
+    assert not {str(number) for number in range(1, AT_A_TIME + 1)} & set(names)
     assert known.of(client("0")) is kept
 
 
