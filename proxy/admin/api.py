@@ -43,6 +43,7 @@ class Api:
         self._reporter = reporter
         self._access = access
         self._resource = dict(resource)
+        self._since = _time()  # the ledger and the habits are as old as this
         self._making = asyncio.Lock()
 
     def application(self) -> web.Application:
@@ -123,10 +124,15 @@ class Api:
 
     def _answer(self, **lists: str) -> web.Response:
         """An answer of lists that are encoded already."""
-        when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        parts = {"generated_at": json.dumps(when), "resource": json.dumps(self._resource), **lists}
+        told = {"generated_at": _time(), "since": self._since, "resource": self._resource}
+        parts = {name: json.dumps(value) for name, value in told.items()} | lists
         body = ", ".join(f'"{name}": {encoded}' for name, encoded in parts.items())
         return web.Response(text=f"{{{body}}}\n", content_type=JSON, headers=HEADERS)
+
+
+def _time() -> str:
+    """The time of the wall."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _now() -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import json
 import threading
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 
 from proxy.demo.postgres import Postgres
+from proxy.report.document import read_document
 from proxy.report.events import LeakFlagged, LeakResolved, LeakRolledBack, SessionOpened
 from proxy.wire.phase import Phase
 from tests import messages as m
@@ -157,8 +159,10 @@ def test_an_open_leak_is_told_as_of_now(asked: Asked, client: RawClient) -> None
     (account,) = answer["ledger"]
     assert (account["report.leaks"], account["report.open"]) == (1, 1)
     assert account["transaction.fingerprint"] == leak["transaction.fingerprint"]
-    when = dt.datetime.fromisoformat(answer["generated_at"])
-    assert abs(when - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=60)
+    document = read_document(json.dumps(answer))  # as `pgleash compare` reads it
+    assert abs(document.generated_at - dt.datetime.now(dt.UTC)) < dt.timedelta(seconds=60)
+    assert document.since is not None
+    assert document.since <= document.generated_at
 
 
 def test_a_leak_whose_client_goes_on_is_open_until_its_transaction_ends(asked: Asked, client: RawClient) -> None:

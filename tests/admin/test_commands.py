@@ -111,7 +111,7 @@ def test_leaks_fails_if_told_to_and_anybody_has_leaked(pgleash: Run, asked: Aske
 def test_json_is_the_answer_and_reads_back(pgleash: Run, asked: Asked) -> None:
     answer = asked.get("leaks")
     printed = json.loads(pgleash("leaks", "--json", "--admin", asked.where).out)
-    assert printed.keys() == answer.keys() == {"generated_at", "resource", "open", "ledger"}
+    assert printed.keys() == answer.keys() == {"generated_at", "since", "resource", "open", "ledger"}
     assert printed["ledger"] == answer["ledger"]
     assert [leak["leak.id"] for leak in printed["open"]] == [leak["leak.id"] for leak in answer["open"]]
     (report,) = ledger_of(printed)
