@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -108,18 +109,9 @@ def test_a_process_that_outlives_the_command_and_holds_a_transaction_is_told(pos
 # Exit status.
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "said"),
-    [
-        (["--fail", "--", "sh", "-c", "exit 7"], 7, "pgleash: no session came through pgleash, so nothing was watched"),
-        (["--", "sh", "-c", "kill -KILL $$"], 137, "pgleash: no session came through pgleash, so nothing was watched"),
-        (["--", "no-such-command"], 127, "pgleash: no-such-command: command not found\n"),
-    ],
-)
-def test_the_exit_status_is_the_commands(words: list[str], status: int, said: str) -> None:
-    ended = run(*words, env=environment())
-    assert ended.returncode == status
-    assert told(ended).startswith(said)
+def test_a_command_that_is_not_there_is_told() -> None:
+    ended = run("--", "no-such-command", env=environment())
+    assert (ended.returncode, told(ended)) == (127, "pgleash: no-such-command: command not found\n")
 
 
 @pytest.mark.parametrize(
@@ -163,14 +155,14 @@ def test_a_command_that_fails_keeps_its_status_though_it_leaks(postgres: Postgre
 # Untouched.
 
 
-def test_the_streams_are_the_commands_own() -> None:
+def test_the_streams_and_the_exit_status_are_the_commands_own() -> None:
     every_byte = bytes(range(256)) * 300
-    script = "cat; printf 'to stderr\\n' >&2"
-    ended = run("--", "sh", "-c", script, env=environment(), stdin=every_byte)
-    assert ended.stdout == every_byte
+    script = "cat; printf 'to stderr\\n' >&2; exit 7"
+    ended = run("--fail", "--", "sh", "-c", script, env=environment(), stdin=every_byte)
+    assert (ended.returncode, ended.stdout) == (7, every_byte)
     first, verdict = ended.stderr.split(b"\n", 1)
     assert first == b"to stderr"
-    assert verdict.startswith(b"pgleash: ")
+    assert verdict.startswith(b"pgleash: no session came through pgleash, so nothing was watched")
 
 
 def test_the_environment_is_the_commands_own() -> None:
@@ -187,7 +179,9 @@ def test_the_environment_is_the_commands_own() -> None:
 
 
 def test_nothing_is_left_behind(postgres: Postgres) -> None:
-    ended = run("--", "sh", "-c", "echo $PPID $PGPORT", env=knows(postgres))
+    """Also of a command that was killed."""
+    ended = run("--", "sh", "-c", "psql -qc 'SELECT 1' >&2; echo $PPID $PGPORT; kill -KILL $$", env=knows(postgres))
+    assert ended.returncode == 128 + signal.SIGKILL
     pid, port = map(int, ended.stdout.split())
     assert not psutil.pid_exists(pid)
     with pytest.raises(ConnectionRefusedError):

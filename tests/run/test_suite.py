@@ -4,8 +4,6 @@ import re
 import sys
 from pathlib import Path
 
-import pytest
-
 from proxy.demo.postgres import Postgres
 from tests.life.support import ROOT, FakeServer
 from tests.run.support import knows, run, told
@@ -70,14 +68,13 @@ def test_a_suite_with_a_leaking_test_fails_and_passes_after_the_fix(postgres: Po
     assert (after.returncode, told(after)) == (0, "pgleash: no leak in 4 sessions and 4 transaction blocks\n")
 
 
-@pytest.mark.parametrize("demand", ["sslmode=require", "sslmode=verify-full&sslrootcert={ca}"])
 def test_tls_that_the_command_demands_is_kept_on_the_way_to_the_server(
-    postgres: Postgres, certificates: Certificates, demand: str
+    postgres: Postgres, certificates: Certificates
 ) -> None:
     seen: list[str] = []
     with FakeServer(in_front_of(postgres, served_by(certificates), seen)) as server:
         port = server.address.rpartition(":")[2]
-        url = f"postgresql://postgres:{postgres.password}@localhost:{port}/postgres?{demand.format(ca=certificates.ca_file)}"
+        url = f"postgresql://postgres:{postgres.password}@localhost:{port}/postgres?sslmode=verify-full&sslrootcert={certificates.ca_file}"
         script = "psql -qAtc 'SELECT 1' \"$DATABASE_URL\" && psql -qAtc 'SELECT 2'"
         variables = {"PGHOST": "localhost", "PGPORT": port, "DATABASE_URL": url}
         ended = run("--", "sh", "-c", script, env=knows(postgres, **variables))
