@@ -22,6 +22,7 @@ from proxy.sockets import claim, open_to_group, reason_of, remove
 from proxy.tls.files import Followed
 
 MAX_CONNECTIONS: Final = 32  # half of the descriptors that are spared for other things than sessions
+BACKLOG: Final = 16  # as many more may come in one turn of the loop
 KEEP_ALIVE: Final = 15.0  # seconds without a request; aiohttp's own is an hour
 STOP_WITHIN: Final = 1.0  # seconds for answers that are under way
 
@@ -83,22 +84,22 @@ class Admin:
     async def _bind(self, address: Address) -> str:
         loop = asyncio.get_running_loop()
         if not address.is_unix:
-            self._listener = await loop.create_server(self._accept, address.host, address.port)
+            self._listener = await loop.create_server(self._accept, address.host, address.port, backlog=BACKLOG)
             return str(Address(address.host, self._listener.sockets[0].getsockname()[1]))
         path = socket_file(address)
         claim(path, "admin.listen")
-        self._listener = await loop.create_unix_server(self._accept, path)
+        self._listener = await loop.create_unix_server(self._accept, path, backlog=BACKLOG)
         open_to_group(path)
         return path
 
     def _accept(self) -> asyncio.Protocol:
-        """Take a connection; if there are too many, the oldest one makes room."""
+        """Take a connection; if there are too many, the oldest make room."""
         assert self._runner is not None  # noqa: S101 - it listens
         server = self._runner.server
         assert server is not None  # noqa: S101 - it has been set up
         connections = server.connections
-        if len(connections) >= MAX_CONNECTIONS:
-            connections[0].force_close()
+        for old in connections[: max(len(connections) - MAX_CONNECTIONS + 1, 0)]:
+            old.force_close()  # which takes effect in the loop's next turn
         return server()
 
     async def stop(self) -> None:

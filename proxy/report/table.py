@@ -6,7 +6,7 @@ from typing import Final
 from proxy.report.events import LeakReport
 from proxy.report.summary import seconds, who
 
-MAX_OPENER: Final = 48  # characters: the table should fit a terminal
+MAX_TEXT: Final = 48  # characters: the table should fit a terminal
 
 HEAD: Final = (
     "client", "leaks", "open", "false alarms", "rolled back", "terminated", "abandoned", "held", "longest", "opened by",
@@ -24,10 +24,10 @@ def _row(report: LeakReport) -> tuple[str, ...]:
         report.leaks, report.open, report.committed, report.rolled_back, report.terminated, report.abandoned,
     )  # fmt: skip
     lengths = (seconds(report.held_s), seconds(report.longest_s))
-    return (who(report.client), *map(str, numbers), *lengths, shortened(report.opener or report.fingerprint))
+    return (shortened(who(report.client)), *map(str, numbers), *lengths, shortened(report.opener or report.fingerprint))
 
 
-def shortened(text: str, length: int = MAX_OPENER) -> str:
+def shortened(text: str, length: int = MAX_TEXT) -> str:
     """A text that fits its column."""
     return text if len(text) <= length else text[: length - 1] + "…"
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.report import events
 from proxy.report.event import Event
 from proxy.report.ledger import MAX_ACCOUNTS, Account, Ledger, Who
-from proxy.report.table import HEAD, MAX_OPENER, NUMBERS, align, ledger_table
+from proxy.report.table import HEAD, MAX_TEXT, NUMBERS, align, ledger_table
 from tests.report.leaks import NOW, client, flagged, leak, resolved
 
 
@@ -329,11 +329,11 @@ def test_without_a_text_the_fingerprint_tells_what_opened_it() -> None:
     assert ledger_table([report(opener="")]).endswith("  f0f1")
 
 
-@pytest.mark.parametrize("length", [MAX_OPENER - 1, MAX_OPENER, MAX_OPENER + 1, 2000])
+@pytest.mark.parametrize("length", [MAX_TEXT - 1, MAX_TEXT, MAX_TEXT + 1, 2000])
 def test_a_long_statement_is_cut(length: int) -> None:
     opener = ("SELECT " + "x" * 2000)[:length]
     shown = ledger_table([report(opener=opener)]).split("\n")[1]
-    cut = opener if length <= MAX_OPENER else opener[: MAX_OPENER - 1] + "…"
+    cut = opener if length <= MAX_TEXT else opener[: MAX_TEXT - 1] + "…"
     assert shown.endswith(f"  {cut}")
 
 

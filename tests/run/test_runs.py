@@ -190,7 +190,7 @@ def test_nothing_is_left_behind(postgres: Postgres) -> None:
 
         def others() -> Sequence[object]:
             return connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name = 'psql'"
             ).fetchall()
 
         until(lambda: not others())
