@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import cast
 
+import psycopg
 import pytest
 
+from proxy.demo.postgres import Postgres
 from proxy.leash.telling import Telling
 from proxy.leash.witnesses import Witnesses
 from proxy.report import events, summary
 from proxy.report.event import Event
 from proxy.report.reporter import Reporter
+from tests.harness import Proxy, dsn, settings_for, until
+from tests.life.support import FakeServer, never_answers
 from tests.report.leaks import leak
 
 PROCESS = events.Process(pid=17, executable="/usr/bin/node")
@@ -239,3 +243,15 @@ async def test_what_waits_is_told_though_the_question_is_given_up(client: Client
     assert client.names() == ["leak.flagged", "leak.resolved"]
     client.resolve(leak(id="other"))
     assert len(client.told) == 3
+
+
+def test_a_proxy_that_stops_while_it_asks_tells_what_it_knows(postgres: Postgres) -> None:
+    with FakeServer(never_answers) as witness:
+        options = {"flag_after": "20ms", "attribution__blast_radius_dsn": f"postgresql://a@{witness.address}/b"}
+        with Proxy(settings_for(f"{postgres.host}:{postgres.port}", **options)) as proxy:
+            connection = psycopg.connect(dsn(proxy, postgres))
+            connection.execute("SELECT 1")
+            until(lambda: witness.accepted > 0, what="nobody asks")
+    connection.close()
+    (event,) = proxy.recorder.of(events.LeakFlagged)
+    assert event.leak.blast is None
