@@ -116,6 +116,18 @@ def test_it_is_told_when_the_block_is_over_and_not_before() -> None:
     assert session.names().count("leak.returned") == 1
 
 
+@pytest.mark.parametrize("how", ["query", "series"])
+def test_what_it_sends_behind_that_is_another_matter(how: str) -> None:
+    session = rolled_back()
+    if how == "query":
+        session.client(m.query("COMMIT") + m.query("BEGIN"))
+        session.server(m.queried("ROLLBACK", "I") + m.queried("BEGIN", "T"))
+    else:
+        session.client(m.run("COMMIT") + m.SYNC + m.run("BEGIN") + m.SYNC)
+        session.server(m.ran("ROLLBACK") + m.ready("I") + m.ran("BEGIN") + m.ready("T"))
+    assert (session.last().returned_with, session.last().would_commit) == ("COMMIT", True)
+
+
 @pytest.mark.parametrize("end", ["server_gone", "eof", "terminate", "lost_track"])
 def test_who_does_not_come_back_is_not_said_to_have(end: str) -> None:
     session = rolled_back("UPDATE t SET a = 1")
