@@ -85,6 +85,38 @@ def test_a_goodbye_while_a_statement_runs_is_a_warning() -> None:
     assert event.running == "SELECT pg_sleep(?)"
 
 
+# What it goes on with.
+
+
+@pytest.mark.parametrize("end", [m.SYNC, m.FLUSH], ids=["sync", "flush"])
+@pytest.mark.parametrize("name", ["", "s1"])
+def test_it_goes_on_with_what_it_prepares(name: str, end: bytes) -> None:
+    """Many drivers prepare a statement in a round trip of its own, and execute it in the next."""
+    session = FakeSession(flag_after=1.0)
+    session.begin()
+    session.ask("SELECT 1", "SELECT 1", "T")
+    session.loop.advance(5.0)
+    session.client(m.parse("UPDATE t SET a = 1", name) + m.describe(name) + end)
+    described = m.PARSED + m.message("t", b"\0\0") + m.NO_DATA
+    session.server(described + (m.ready("T") if end == m.SYNC else b""))
+    session.client(m.bind(name) + m.execute() + m.SYNC)
+    session.server(m.BOUND + m.complete("UPDATE 1") + m.ready("T"))
+    session.ask("COMMIT", "COMMIT", "I")
+    event = session.last()
+    assert (event.outcome, event.resumed_with) == ("commit", "UPDATE t SET a = ?")
+    assert event.leak.transaction.idle_before == "UPDATE t SET a = ?"
+
+
+def test_it_goes_on_with_the_first_of_several() -> None:
+    session = FakeSession(flag_after=1.0)
+    session.begin()
+    session.loop.advance(5.0)
+    session.client(m.query("SELECT 2") + m.query("COMMIT") + m.query("BEGIN"))
+    session.server(m.queried("SELECT 1", "T") + m.queried("COMMIT", "I") + m.queried("BEGIN", "T"))
+    event = session.last()
+    assert (event.outcome, event.resumed_with) == ("commit", "SELECT ?")
+
+
 # What a client comes back with.
 
 
