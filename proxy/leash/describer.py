@@ -77,7 +77,9 @@ class Describer:
             busy_s=max(age - idle, 0.0),
             longest_idle_s=max(held, transaction.longest),
             idle_after=self.text(flow.last if waiting else transaction.idle_after),
-            idle_before="" if waiting or not transaction.longest else self.text(transaction.idle_before or flow.last),
+            idle_before=""
+            if waiting or not transaction.longest
+            else self.text(transaction.idle_before or flow.running),
             statements=flow.statements,
             opener=self.text(flow.opener),
             first_write=self.text(transaction.first_write),

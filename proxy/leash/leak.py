@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from proxy.leash.policy import Action
 from proxy.report import events
 from proxy.settings import DEFAULT_RULE
+from proxy.wire.flow import MessageFlow
 from proxy.wire.hold import Hold, HoldKind
 from proxy.wire.tracker import Tracker
 from proxy.wire.transaction import Transaction
@@ -55,12 +56,23 @@ class OpenLeak:
         spared: the actions that were due and not carried out, and why.
     """
 
-    __slots__ = ("cause", "facts", "held_s", "number", "resumed_with", "rolled_back", "spared", "started")
+    __slots__ = (
+        "_statements",
+        "cause",
+        "facts",
+        "held_s",
+        "number",
+        "resumed_with",
+        "rolled_back",
+        "spared",
+        "started",
+    )
 
     def __init__(self, facts: events.Leak, transaction: Transaction, cause: Cause) -> None:
         self.facts = facts
         self.number = transaction.number
         self.started = transaction.started
+        self._statements = transaction.statements
         self.cause = cause
         self.held_s: float | None = None
         self.resumed_with = b""
@@ -69,11 +81,19 @@ class OpenLeak:
 
     def follow(self, tracker: Tracker, now: float) -> bool:
         """Look whether the hold goes on; returns whether the transaction is over."""
-        flow = tracker.flow
+        flow, hold = tracker.flow, self.cause.hold
         if self.held_s is None and not self._still_held(tracker.hold()):
-            self.held_s = now - self.cause.hold.since if self.cause.hold and not self.cause.by_age else None
-            self.resumed_with = b"" if self.cause.reads_on else flow.last
+            self.held_s = now - hold.since if hold and not self.cause.by_age else None
+        if self.held_s is None:
+            self.resumed_with = b"" if hold and not self.cause.by_age else flow.last
+        elif not self.resumed_with and not self.cause.reads_on:
+            self.resumed_with = self._next(flow)
         return flow.transaction.number != self.number or not tracker.in_transaction
+
+    def _next(self, flow: MessageFlow) -> bytes:
+        """The first statement behind the hold; many drivers prepare it in a round trip of its own."""
+        counted = flow.transaction.number == self.number and flow.transaction.statements > self._statements
+        return flow.running or (flow.transaction.last if counted else b"")
 
     def _still_held(self, hold: Hold | None) -> bool:
         """Whether the hold that was flagged goes on; unread results end as soon as the server can send more."""

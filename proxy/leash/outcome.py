@@ -80,7 +80,8 @@ def _times(leak: OpenLeak, describer: Describer, now: float, held: float, *, sam
 
 
 def _returned(leak: OpenLeak, tracker: Tracker, describer: Describer) -> Ending:
-    last = tracker.flow.last
+    transaction = tracker.flow.transaction
+    last = transaction.last if transaction.number == leak.number else transaction.followed_last
     returned_with = describer.text(last)
     would_commit = exit_of(beginning(last)) is Exit.COMMIT
     return Ending(

@@ -100,6 +100,11 @@ class MessageFlow:
         return self.transaction.opener or self._parsed_text()
 
     @property
+    def running(self) -> bytes:
+        """The raw text of the first statement that has not been answered."""
+        return self._statements.running
+
+    @property
     def last(self) -> bytes:
         """The raw text of the running statement, else of the last one."""
         return self._statements.running or self.transaction.last or self._parsed_text()

@@ -53,13 +53,13 @@ class Transaction:
         outcome: "commit", "rollback", or None while nothing has ended it.
         block_over: called with this when it was a block and has ended, and with the time.
         followed: the number of a transaction whose outcome is to be remembered; 0 for none.
-        followed_outcome: the outcome of that one, once another has begun.
+        followed_outcome, followed_last: how that one ended, and with which statement, once another has begun.
     """
 
     __slots__ = (
-        "_last_tag", "_waited", "block_over", "failed", "first", "first_write", "followed", "followed_outcome",
-        "idle", "idle_after", "idle_before", "is_block", "last", "listens", "longest", "number", "opened_by_control",
-        "opener", "outcome", "started", "statements",
+        "_last_tag", "_waited", "block_over", "failed", "first", "first_write", "followed", "followed_last",
+        "followed_outcome", "idle", "idle_after", "idle_before", "is_block", "last", "listens", "longest",
+        "number", "opened_by_control", "opener", "outcome", "started", "statements",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -69,12 +69,13 @@ class Transaction:
         self.block_over: Callable[[Transaction, float], None] = _ignore
         self.followed = 0
         self.followed_outcome: str | None = None
+        self.last = self.followed_last = UNKNOWN
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
         """A request was sent outside of any transaction: whatever it does is a new one."""
         if self.number == self.followed:
-            self.followed_outcome = self.outcome
+            self.followed_outcome, self.followed_last = self.outcome, self.last
         self.number += 1
         self.started = now
         self.statements = 0
