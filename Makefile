@@ -10,7 +10,7 @@ CONNECTIONS ?= 10000
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.demo ## an embedded Postgres, the proxy and a leaking application, in half a minute
+demo: $(VENV)/.demo ## an embedded Postgres, the proxy and a leaking application, for twelve seconds
 	@$(BIN)/pgleash demo
 
 test: $(VENV)/.test ## the whole test suite (needs PyPI alone)

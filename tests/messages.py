@@ -110,8 +110,8 @@ COPY_OUT = message("H", b"\0" + pack("!h", 0))
 AUTHENTICATED = message("R", pack("!i", 0))
 
 
-def notice(severity: str, sqlstate: str, words: str) -> bytes:
-    return message("N", text(f"S{severity}", f"V{severity}", f"C{sqlstate}", f"M{words}") + b"\0")
+def notice(severity: str, sqlstate: str, words: str, routine: str = "somewhere") -> bytes:
+    return message("N", text(f"S{severity}", f"V{severity}", f"C{sqlstate}", f"M{words}", f"R{routine}") + b"\0")
 
 
 NOTICE = notice("NOTICE", "00000", "listen")

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from proxy.report.advice import length_text
 from proxy.report.events import Leak, LeakReport
 from proxy.report.now import SessionNow
 from proxy.report.summary import limit, named
-from proxy.report.table import align, ledger_table, shortened
+from proxy.report.table import align, ledger_table, length_text, shortened
 
 WIDTH: Final = 140  # characters of a row
 CLIENT: Final = 52  # of a client's name

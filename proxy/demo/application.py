@@ -59,11 +59,11 @@ async def price_cache(connection: Connection) -> None:
 
 
 async def billing_worker(connection: Connection) -> None:
-    """An early return forgets the commit: the row stays locked until the next job, which ends with one."""
+    """An early return forgets the commit: the row stays locked until the connection is used for the next job."""
     await connection.execute("UPDATE invoices SET status = 'paid' WHERE id = %s", [7])
     await connection.execute("SELECT count(*) FROM invoices WHERE status = 'paid'")
     await asyncio.sleep(NEXT_JOB)
-    await connection.commit()
+    await connection.execute(SOON)
 
 
 async def partner_sync(connection: Connection) -> None:

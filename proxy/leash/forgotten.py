@@ -18,6 +18,7 @@ from proxy.report import events, summary
 from proxy.settings import NEVER
 from proxy.wire.tracker import Tracker
 
+SESSION_LOCK: Final = b"advisory_lock"  # pg_advisory_lock(), pg_try_advisory_lock(): who leads, who migrates
 LOOK_AGAIN: Final = 0.1  # of the limit: others have to have been used since the last look, not long ago
 
 
@@ -70,7 +71,7 @@ class Forgotten:
         """Do what is due; returns when to look again."""
         since, limits = self._tracker.idle_since, ruling.limits
         soonest = min(limits.flag_idle_session_after, limits.terminate_idle_session_after)
-        if since is None or soonest == NEVER or self._tracker.flow.transaction.listens:
+        if since is None or soonest == NEVER or self._waits_on_purpose():
             return now + soonest
         if now < since + soonest:
             return since + soonest
@@ -78,6 +79,11 @@ class Forgotten:
         if not self._clients.used_since(self._member, max(since, now - look_again)):
             return now + look_again
         return self._act(since, self._clients.sisters(self._member), ruling, now)
+
+    def _waits_on_purpose(self) -> bool:
+        """Whether it is idle by design: it listens, or was last asked for a lock that the session keeps."""
+        transaction = self._tracker.flow.transaction
+        return transaction.listens or SESSION_LOCK in transaction.last
 
     def _act(self, since: float, sisters: int, ruling: Ruling, now: float) -> float:
         limits = ruling.limits

@@ -11,10 +11,8 @@ from pydantic import TypeAdapter
 
 from proxy.report.events import Client
 from proxy.report.summary import who
+from proxy.report.table import HOUR, MAX_ROWS, MINUTE, columns, left_out, length_text, shortened
 from proxy.settings import duration_text
-
-MINUTE: Final = 60.0
-HOUR: Final = 60 * MINUTE
 
 # The figures that are suggested: 1, 2 and 5 in each unit, as far as people write them (30 s and not 50 s). The floor is
 # two seconds: what is held for less may be a slow network or a busy machine.
@@ -138,7 +136,6 @@ NOTHING: Final = "no transaction has ended yet"
 TRIALS_HEAD: Final = (
     "What a limit would have ended, and how much of that committed later by itself; [] is the limit that would fit."
 )
-MAX_NAME: Final = 48  # characters: the table should fit a terminal of 120
 
 _head: Final = ("client", "transactions", "length of", "p50", "p99", "p99.9", "longest", "limit")
 _words: Final = frozenset({0, 2})  # the columns that are no numbers
@@ -149,18 +146,17 @@ def advice_table(advice: Iterable[Advice]) -> str:
     ranked = sorted(advice, key=lambda each: each.holds.p999, reverse=True)
     if not ranked:
         return NOTHING
-    rows = [row for each in ranked for row in _rows(each)]
-    return "\n".join(
-        [*_align([_head, *rows], _words), "", TRIALS_HEAD, *(line for each in ranked for line in _trials(each))]
-    )
+    first = ranked[:MAX_ROWS]
+    rows = [row for each in first for row in _rows(each)]
+    trials = (line for each in first for line in _trials(each))
+    return "\n".join([*columns([_head, *rows], _words), *left_out(len(ranked)), "", TRIALS_HEAD, *trials])
 
 
 def _rows(advice: Advice) -> tuple[Sequence[str], Sequence[str]]:
-    name = who(advice.client)
-    short = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
-    limit = duration_text(advice.suggested_s)
+    client, count = shortened(who(advice.client)), f"{advice.transactions:,}"
+    limit = duration_text(advice.suggested_s) + ("" if advice.enough else "?")
     return (
-        (short, f"{advice.transactions:,}", "holds", *_lengths(advice.holds), limit if advice.enough else f"{limit}?"),
+        (client, count, "holds", *_lengths(advice.holds), limit),
         ("", "", "transactions", *_lengths(advice.ages), ""),
     )
 
@@ -178,7 +174,7 @@ def _trials(advice: Advice) -> list[str]:
         ("  ended", *(f"{trial.ended:,}" for trial in advice.trials)),
         ("  committed later", *(f"{trial.committed:,}" for trial in advice.trials)),
     ]
-    return [*lines, *_align(rows, frozenset({0}))]
+    return [*lines, *columns(rows, frozenset({0}))]
 
 
 def _marked(limit: float, suggested: float) -> str:
@@ -193,33 +189,3 @@ def _notes(advice: Advice) -> list[str]:
     if advice.own_rule:
         notes.append("its holds are minutes: give it a rule of its own, and everybody else a shorter limit")
     return notes
-
-
-def _align(rows: Sequence[Sequence[str]], words: frozenset[int]) -> list[str]:
-    """Columns of words begin below each other, columns of numbers end so."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if number in words else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def length_text(seconds: float) -> str:
-    """A measured length with as many digits as matter: `<1ms`, `84ms`, `1.4s`, `31s`, `2m10s`, `1h05m`."""
-    milliseconds = round(seconds * 1000)
-    if milliseconds < 1:
-        return "<1ms"
-    if milliseconds < 1000:  # noqa: PLR2004 - a second
-        return f"{milliseconds}ms"
-    if milliseconds < 9950:  # noqa: PLR2004 - what rounds to 10 s needs no tenths
-        return f"{milliseconds / 1000:.1f}s"
-    whole = round(seconds)
-    minutes = round(seconds / MINUTE)
-    if whole < 2 * MINUTE:
-        return f"{whole}s"
-    if whole < HOUR:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{minutes // 60}h{minutes % 60:02}m"

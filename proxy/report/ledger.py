@@ -21,7 +21,7 @@ from proxy.report.events import (
 )
 
 MAX_KNOWN: Final = 10_000  # leaks of which more may come; of one that was rolled back nothing need
-MAX_ACCOUNTS: Final = 1000  # the one that has been quiet longest goes first
+MAX_ACCOUNTS: Final = 1000  # the one that has been quiet longest goes first, if nothing of it is open
 COUNTS: Final = ("leaks", "open", "committed", "resolved", "abandoned", "rolled_back", "terminated", "spared")
 COMMIT: Final = "commit"  # the outcome of a transaction (proxy/wire/transaction.py)
 
@@ -151,7 +151,8 @@ class Ledger:
         account = self._accounts.pop(who, None) or Account()
         self._accounts[who] = account
         if len(self._accounts) > MAX_ACCOUNTS:
-            del self._accounts[next(iter(self._accounts))]
+            quiet = (known for known, one in self._accounts.items() if not one.open and known != who)
+            del self._accounts[next(quiet, next(iter(self._accounts)))]
         return account
 
     def report(self) -> Iterator[LeakReport]:

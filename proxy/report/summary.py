@@ -103,7 +103,7 @@ def resolved(leak: Leak, outcome: str, resumed_with: str) -> str:
 def returned(leak: Leak, returned_with: str, *, would_commit: bool) -> str:
     """The client of a transaction that was rolled back has come back."""
     came = f"came back with {returned_with or 'a statement'} after its transaction had been rolled back"
-    return f"{named(leak.session)} {came}: it {'would have' if would_commit else 'had not'} committed"
+    return f"{named(leak.session)} {came}: it {'would have' if would_commit else 'would not have'} committed"
 
 
 def abandoned(leak: Leak, how: str, running: str) -> str:

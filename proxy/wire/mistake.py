@@ -3,10 +3,12 @@
 import enum
 from typing import Final
 
-from proxy.wire.error_response import sqlstate
+from proxy.wire.error_response import fields_of
 from proxy.wire.exits import Exit, exit_of
 
-ACTIVE_SQL_TRANSACTION: Final = b"25001"  # as a warning it has one cause: BEGIN in a transaction (xact.c)
+# Where the server warns of BEGIN in a transaction (xact.c); a function may RAISE what it likes with any code.
+ACTIVE_SQL_TRANSACTION: Final = b"25001"
+BEGINNING: Final = b"BeginTransactionBlock"
 
 
 class Mistake(enum.Enum):
@@ -18,9 +20,11 @@ class Mistake(enum.Enum):
 
 def warned_of(body: bytes) -> Mistake | None:
     """What the beginning of a NoticeResponse tells of."""
-    if ACTIVE_SQL_TRANSACTION in body and sqlstate(body) == ACTIVE_SQL_TRANSACTION:
-        return Mistake.DIRTY_CHECKOUT
-    return None
+    if BEGINNING not in body:
+        return None
+    fields = fields_of(body)
+    begins = fields.get(b"C") == ACTIVE_SQL_TRANSACTION and fields.get(b"R") == BEGINNING
+    return Mistake.DIRTY_CHECKOUT if begins else None
 
 
 def rolled_back_by(statement: bytes) -> Mistake | None:

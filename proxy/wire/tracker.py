@@ -14,7 +14,8 @@ from proxy.wire.scanner import SKIP, Scanner, capture_limits
 from proxy.wire.statements import NAMES_BYTES, STATEMENT_BYTES
 
 TAG_BYTES: Final = 64
-SEVERITY_BYTES: Final = 64  # severity and code come first in an error or a notice; what follows may hold data
+SEVERITY_BYTES: Final = 64  # the severity fields come first in an ErrorResponse; what follows may hold data
+NOTICE_BYTES: Final = 256  # a warning of the server's own fits, down to where it was raised
 PARAMETER_BYTES: Final = 512
 KEY_BYTES: Final = 4 + 256  # process id, and a key of protocol 3.2
 
@@ -60,7 +61,7 @@ BACKEND: Final[Mapping[int, tuple[int, Handler | None]]] = {
     m.BACKEND_KEY_DATA: (KEY_BYTES, MessageFlow.backend_key_data),
     m.AUTHENTICATION: (SKIP, None),
     m.NEGOTIATE_PROTOCOL_VERSION: (SKIP, None),
-    m.NOTICE_RESPONSE: (SEVERITY_BYTES, MessageFlow.notice),
+    m.NOTICE_RESPONSE: (NOTICE_BYTES, MessageFlow.notice),
     m.NOTIFICATION_RESPONSE: (SKIP, None),
 }
 

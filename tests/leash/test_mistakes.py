@@ -13,7 +13,7 @@ from tests.harness import Proxy, dsn
 from tests.leash.fake import FakeSession
 from tests.rollback.support import LIMITS
 
-THERE_IS_ONE = m.notice("WARNING", "25001", "there is already a transaction in progress")
+THERE_IS_ONE = m.notice("WARNING", "25001", "there is already a transaction in progress", "BeginTransactionBlock")
 
 
 def mistakes(session: FakeSession) -> list[events.ClientMistake]:

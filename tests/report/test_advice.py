@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from proxy.report.advice import (
     ENOUGH,
-    MAX_NAME,
     NOTHING,
     STEPS,
     TRIALS_HEAD,
@@ -20,11 +19,11 @@ from proxy.report.advice import (
     advice_table,
     as_json,
     from_json,
-    length_text,
     suggest,
 )
 from proxy.report.events import Client
 from proxy.report.habits import ACCURACY, AllHabits
+from proxy.report.table import MAX_TEXT, length_text
 from proxy.settings import duration_text
 from proxy.settings.values import parse_duration
 
@@ -236,7 +235,7 @@ def test_the_table_fits_a_terminal() -> None:
     )
     lines = advice_table([widest]).split("\n")
     assert max(map(len, lines)) <= 120
-    assert lines[1].startswith("x" * (MAX_NAME - 1) + "…  ")
+    assert lines[1].startswith("x" * (MAX_TEXT - 1) + "…  ")
     assert lines[6] == f"{'x' * 63} (u@d, local)"  # in full where there is room
 
 

@@ -11,7 +11,7 @@ import pytest
 from proxy.report import events
 from proxy.report.event import Event
 from proxy.report.ledger import MAX_ACCOUNTS, Account, Ledger, Who
-from proxy.report.table import HEAD, MAX_TEXT, NUMBERS, align, ledger_table
+from proxy.report.table import HEAD, MAX_ROWS, MAX_TEXT, NUMBERS, align, ledger_table
 from tests.report.leaks import NOW, client, flagged, leak, resolved
 
 
@@ -310,8 +310,8 @@ def test_each_figure_stands_below_its_name() -> None:
     )  # fmt: skip
     head, row = map(columns, ledger_table([line]).split("\n"))
     assert dict(zip(head, row, strict=True)) == {
-        "client": "app (u@d, 10.0.0.1)", "leaks": "1", "open": "2", "false alarms": "3", "rolled back": "4",
-        "terminated": "5", "abandoned": "6", "held": "8.0 s", "longest": "9.0 s", "opened by": "SELECT ?",
+        "client": "app (u@d, 10.0.0.1)", "leaks": "1", "open": "2", "resolved": "99", "false alarms": "3",
+        "rolled back": "4", "terminated": "5", "abandoned": "6", "held": "8.0s", "longest": "9.0s", "opened by": "SELECT ?",
     }  # fmt: skip
 
 
@@ -344,3 +344,23 @@ def test_an_empty_ledger_is_a_head_alone() -> None:
 def test_any_table_is_as_wide_as_it_has_to_be() -> None:
     table = align(("who", "n"), [("a", "1"), ("abcd", "23")], frozenset({"n"}))
     assert table == "who    n\na      1\nabcd  23"
+
+
+def test_a_table_that_nobody_would_read_to_its_end_is_cut() -> None:
+    ledger = Ledger()
+    for number in range(MAX_ROWS + 7):
+        ledger.record(flagged(leak(str(number))))
+    lines = ledger_table(ledger.reports()).splitlines()
+    assert len(lines) == 1 + MAX_ROWS + 1
+    assert lines[-1] == "and 7 more; --json has all"
+
+
+def test_an_account_with_something_open_goes_last() -> None:
+    ledger = Ledger()
+    ledger.record(flagged(leak("still open", id="open")))
+    for number in range(MAX_ACCOUNTS):
+        ledger.record(flagged(leak(str(number), id=str(number))))
+        ledger.record(resolved(leak(str(number), id=str(number))))
+    kept = dict(ledger)
+    assert len(kept) == MAX_ACCOUNTS
+    assert kept[who("still open")].open == 1

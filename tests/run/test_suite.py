@@ -47,7 +47,7 @@ def suite(place: Path, fix: str) -> tuple[str, ...]:
 
 def masked(text: str) -> str:
     """Without what is another one each time: lengths of time, ids, processes."""
-    varying = r"[\d.]+ m?s\b|(?<=leak        )\w{8}|(?<=@postgres, )[^)]*|(?<=process     ).*| +"
+    varying = r"[\d.]+ ?m?s\b|(?<=leak        )\w{8}|(?<=@postgres, )[^)]*|(?<=process     ).*| +"
     return re.sub(varying, lambda match: " " if match[0].isspace() else "#", text)
 
 

@@ -75,8 +75,8 @@ web (u@d, node, pid 17)
   blocked     12
   leak        abcdefgh
 
-client                leaks  open  false alarms  rolled back  terminated  abandoned   held  longest  opened by
-web (u@d, 127.0.0.1)      1     0             0            0           0          1  2.0 s    2.0 s  UPDATE t
+client                leaks  open  resolved  false alarms  rolled back  terminated  abandoned  held  longest  opened by
+web (u@d, 127.0.0.1)      1     0         0             0            0           0          1  2.0s     2.0s  UPDATE t
 """
     )
 

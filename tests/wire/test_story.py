@@ -14,7 +14,7 @@ Told = tuple[Mistake, bytes]
 
 TAG = "/*route='/hooks'*/"
 LONG = f"SELECT '{'x' * 5000}' {TAG}"
-ALREADY = m.notice("WARNING", "25001", "there is already a transaction in progress")
+ALREADY = m.notice("WARNING", "25001", "there is already a transaction in progress", "BeginTransactionBlock")
 
 
 def tracker(*noticed: list[Told], over: list[Any] | None = None) -> Tracker:
@@ -102,6 +102,8 @@ def test_begin_in_a_transaction_is_a_dirty_checkout() -> None:
         m.notice("WARNING", "25P01", "there is no transaction in progress"),
         m.notice("NOTICE", "00000", "25001"),
         m.notice("WARNING", "01000", "C25001"),
+        m.notice("WARNING", "25001", "raised by a function", "exec_stmt_raise"),
+        m.notice("WARNING", "25001", "BeginTransactionBlock", "exec_stmt_raise"),
     ],
 )
 def test_other_notices_are_none(notice: bytes) -> None:
