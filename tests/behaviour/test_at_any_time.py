@@ -64,7 +64,7 @@ UNASKED = {
 @pytest.mark.parametrize("kind", UNASKED)
 def test_what_comes_unasked_arrives_at_once_and_does_not_move_the_clock(start_proxy: StartProxy, kind: str) -> None:
     with Told() as server:
-        proxy = start_proxy(upstream=server.address, flag_after=f"{FLAG}s")
+        proxy = start_proxy(upstream=server.address, flag_after=f"{FLAG}s", attribution__processes="false")
         with connected(proxy.address) as client:
             began = now()
             client.query("BEGIN")
@@ -133,7 +133,7 @@ def test_a_hold_counts_from_the_client_s_turn_and_an_age_from_the_first_request(
     postgres: Postgres, start_proxy: StartProxy
 ) -> None:
     """The same session passes one limit of each kind, and is told with the length that each of them means."""
-    proxy = start_proxy(flag_after="150ms", terminate_transaction_after="1s")
+    proxy = start_proxy(flag_after="150ms", terminate_transaction_after="1s", attribution__processes="false")
     with RawClient(dsn(proxy, postgres)) as client:
         began = now()
         client.query("BEGIN")

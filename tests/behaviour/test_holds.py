@@ -89,7 +89,8 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_hold_is_flagged_and_terminated_in_time(postgres: Postgres, start_proxy: StartProxy, way: str) -> None:
     hold, kind, last = WAYS[way]
-    proxy = start_proxy(flag_after=f"{FLAG}s", terminate_after=f"{TERMINATE}s")
+    # To look for the client's process takes its time, and what is told waits for it.
+    proxy = start_proxy(flag_after=f"{FLAG}s", terminate_after=f"{TERMINATE}s", attribution__processes="false")
     with RawClient(dsn(proxy, postgres, application_name=f"way {way}")) as client, postgres.connect() as judge:
         hold(client)
         began = now()

@@ -13,7 +13,9 @@ from tests.harness import Proxy, settings_for
 
 @pytest.fixture(scope="module")
 def proxy(postgres: Postgres) -> Iterator[Proxy]:
-    with Proxy(settings_for(f"{postgres.host}:{postgres.port}", flag_after="never")) as proxy:
+    # Of one client after the other on one proxy, the process is looked for after a rest, and what is told waits for it.
+    quick = {"flag_after": "never", "attribution__processes": "false"}
+    with Proxy(settings_for(f"{postgres.host}:{postgres.port}", **quick)) as proxy:
         yield proxy
 
 
