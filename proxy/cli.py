@@ -8,8 +8,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 import uvloop
 
@@ -24,10 +24,12 @@ from proxy.reload import Reload
 from proxy.report.events import ConfigWarning
 from proxy.report.log import Log
 from proxy.report.reporter import Reporter
-from proxy.run.command import Asked, run
+from proxy.run.command import DEFAULTS, Asked, run
 from proxy.server import Server
 from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
 from proxy.tls import contexts
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
 
 FINE: Final = 0
 FAILED: Final = 1
@@ -80,38 +82,41 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    serve = commands.add_parser("serve", help="run the proxy until SIGTERM or SIGINT", allow_abbrev=False)
-    serve.set_defaults(run=_serve)
-    check = commands.add_parser("check-config", help="print the effective configuration", allow_abbrev=False)
-    check.set_defaults(run=_check_config)
+    serve = _add(commands, "serve", _serve, "run the proxy until SIGTERM or SIGINT; SIGHUP reloads")
+    serve.set_defaults(flags=_add_options(serve))
+    check = _add(commands, "check-config", _check_config, "print the effective configuration, or what is wrong with it")
     check.add_argument("--as", dest="client", type=_client, metavar="WHO", help=f"which rule applies to {EXAMPLE}, why")
-    sanitizer = commands.add_parser(
-        "run",
-        help="a leak sanitizer: run a command through the proxy, and tell who leaked",
-        usage="pgleash run [--fail] [--ledger FILE] [--any-option VALUE] -- COMMAND ...",
-        allow_abbrev=False,
-    )
-    sanitizer.add_argument(
-        "--fail", action="store_true", help="exit with 3 if the command succeeded and something leaked"
-    )
-    sanitizer.add_argument("--ledger", metavar="FILE", help="write the ledger as JSON, for pgleash compare")
-    comparison = commands.add_parser("compare", help="compare the ledgers of two environments", allow_abbrev=False)
-    comparison.add_argument("files", nargs=2, metavar="FILE", help="of leaks --json, run --ledger, or a log in JSON")
-    comparison.add_argument("--json", action="store_true", help="for programs")
-    comparison.set_defaults(run=_compare, flags=["--json"])
-    flags = ["--config", *(option.flag for option in options())]
-    serve.set_defaults(flags=flags)
-    check.set_defaults(flags=[*flags, "--as"])
-    sanitizer.set_defaults(run=_run, flags=[*flags, "--fail", "--ledger"])
-    for command in (serve, check, sanitizer):
-        _add_options(command)
+    check.set_defaults(flags=[*_add_options(check), "--as"])
+    _add_run(commands)
+    compare = _add(commands, "compare", _compare, "which statements leak in one of two environments only, or more")
+    compare.add_argument("files", nargs=2, metavar="FILE", help="from leaks --json, run --ledger, or a log in JSON")
+    compare.add_argument("--json", action="store_true", help="for programs")
+    compare.set_defaults(flags=["--json"])
     add_commands(commands, _ask)
-    demo = commands.add_parser("demo", help="see it work on a throw-away Postgres", allow_abbrev=False)
+    demo = _add(commands, "demo", _demo, "see it work on a throw-away Postgres, with an application that leaks")
     demo.add_argument("--seconds", type=_seconds, default=12.0, metavar="N", help="how long to watch (default 12)")
-    demo.set_defaults(run=_demo, flags=["--seconds"])
-    version = commands.add_parser("version", help="print the version", allow_abbrev=False)
-    version.set_defaults(run=_version)
+    demo.set_defaults(flags=["--seconds"])
+    _add(commands, "version", _version, "print the version")
     return parser
+
+
+def _add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], does: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.", allow_abbrev=False)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_run(commands: Commands) -> None:
+    does = "a leak sanitizer: run a command, such as a test suite, through the proxy, and tell who leaked"
+    run = _add(commands, "run", _run, does)
+    run.usage = "pgleash run [--fail] [--ledger FILE] [--any-option VALUE] -- COMMAND ..."
+    run.epilog = (
+        "COMMAND finds the proxy by PGHOST, PGPORT and, where it is set, DATABASE_URL. The exit status is its own, "
+        "128 and the signal's number if a signal ended it, or 3 with --fail if it succeeded and something leaked."
+    )
+    run.add_argument("--fail", action="store_true", help="exit with 3 if the command succeeded and something leaked")
+    run.add_argument("--ledger", metavar="FILE", help="write the ledger as JSON, for pgleash compare")
+    run.set_defaults(flags=[*_add_options(run, DEFAULTS), "--fail", "--ledger"])
 
 
 def _unknown(word: str, asked: argparse.Namespace) -> str:
@@ -119,16 +124,24 @@ def _unknown(word: str, asked: argparse.Namespace) -> str:
     return f"unrecognized argument {word}{did_you_mean(word.partition('=')[0], getattr(asked, 'flags', []))}"
 
 
-def _add_options(command: argparse.ArgumentParser) -> None:
+def _add_options(command: argparse.ArgumentParser, defaults: Mapping[str, str] | None = None) -> list[str]:
+    """Add every option of the configuration; returns their flags.
+
+    Args:
+        command: what takes them.
+        defaults: by key, those that the command has defaults of its own for.
+    """
     command.add_argument("--config", metavar="FILE", help="a YAML file; also PGLEASH_CONFIG")
     for option in options():
+        default = (defaults or {}).get(option.key, option.default)
         command.add_argument(
             option.flag,
             dest=f"option {option.key}",
             default=argparse.SUPPRESS,
             metavar="VALUE",
-            help=f"{option.description} (default {option.default}; also {option.variable})".replace("%", "%%"),
+            help=f"{option.description} (default {default}; also {option.variable})".replace("%", "%%"),
         )
+    return ["--config", *(option.flag for option in options())]
 
 
 def _seconds(text: str) -> float:

@@ -29,6 +29,7 @@ LEAKS_FOUND: Final = 3
 BY_FLAG: Final = {"listen": "127.0.0.1:0", "admin.listen": "none", "drain_timeout": "1s"}
 # Tests hold transactions for milliseconds: ten seconds would find nothing. See docs/ci.md.
 FLAG_AFTER: Final = "2s"
+DEFAULTS: Final = {**BY_FLAG, "listen": "a free port of 127.0.0.1", "flag_after": FLAG_AFTER}  # as `--help` says them
 COERCED: Final = ("C.UTF-8", "C.utf8", "UTF-8")
 LOGGED_IF: Final = ("log.format", "log.level")
 

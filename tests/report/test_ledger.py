@@ -311,7 +311,8 @@ def test_each_figure_stands_below_its_name() -> None:
     head, row = map(columns, ledger_table([line]).split("\n"))
     assert dict(zip(head, row, strict=True)) == {
         "client": "app (u@d, 10.0.0.1)", "leaks": "1", "open": "2", "resolved": "99", "false alarms": "3",
-        "rolled back": "4", "terminated": "5", "abandoned": "6", "held": "8.0s", "longest": "9.0s", "opened by": "SELECT ?",
+        "rolled back": "4", "terminated": "5", "abandoned": "6", "held": "8.0s", "longest": "9.0s",
+        "opened by": "SELECT ?",
     }  # fmt: skip
 
 
