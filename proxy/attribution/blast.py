@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from proxy.attribution.lookup import Lookup
 from proxy.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class BlastRadius:
         self._left_alone: dict[str, float] = {}  # databases, and until when
         self._known: dict[int, tuple[float, Blast | None]] = {}  # by pid, and since when
         self._asking: dict[int, asyncio.Task[Blast | None]] = {}
+        self._lookup = Lookup()
         self._turn = asyncio.Lock()
         self._free_at = 0.0
         self._misfits = 0
@@ -172,7 +174,8 @@ class BlastRadius:
     async def _answer(self, backend: Backend) -> "Found":
         try:
             async with asyncio.timeout(DEADLINE + CANCELLING), asyncio.timeout(DEADLINE):
-                return await self._ask(self._parts, backend.pid, backend.user, backend.database)
+                parts = await self._lookup.resolved(self._parts)
+                return await self._ask(parts, backend.pid, backend.user, backend.database)
         except TimeoutError:
             raise OperatorError(f"the side connection had no answer within {DEADLINE:g} s") from None
         except OperatorError as error:

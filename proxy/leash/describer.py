@@ -1,10 +1,13 @@
 """What is known of a session's transaction, as a log may tell it: made only when there is something to tell."""
 
+from functools import lru_cache
 from itertools import takewhile
+from typing import Final
 
+from proxy.attribution import fingerprint as shapes
+from proxy.attribution import statements
 from proxy.attribution.classify import ABANDONED, leak_class
-from proxy.attribution.fingerprint import fingerprint
-from proxy.attribution.statements import ELLIPSIS, sanitize
+from proxy.attribution.statements import ELLIPSIS
 from proxy.attribution.tags import last_comment, merged, shown
 from proxy.attribution.trace import trace_of
 from proxy.leash.leak import Cause, new_id
@@ -13,6 +16,12 @@ from proxy.report import events
 from proxy.settings import LogStatements
 from proxy.wire.flow import MessageFlow
 from proxy.wire.statements import STATEMENT_BYTES, beginning, end
+
+KNOWN_TEXTS: Final = 256  # of 2 kB at most; raw, as the sessions have them anyway
+
+# A pool's sessions send the same few texts, and whoever asks for all sessions has each described several times.
+sanitize = lru_cache(KNOWN_TEXTS)(statements.sanitize)
+fingerprint = lru_cache(KNOWN_TEXTS)(shapes.fingerprint)
 
 
 class Describer:
