@@ -61,14 +61,16 @@ def _tokens_pattern(*, backslash_escapes: bool) -> re.Pattern[str]:
     closed = "|".join(strings)
     kinds = {
         "name": rf"""(?![eEnNbBxX]'|[uU]&')[{_LETTER}][{_LETTER_DIGIT}$]*+|"[^"]*+(?:""[^"]*+)*"(?!")""",
-        "parameter": r"\$[0-9]{1,5}(?![0-9])",  # Bind counts in 16 bits: what is longer is no parameter
+        # Bind counts in 16 bits: what is longer is no parameter, nor what sticks to more than it, a wrong dollar quote.
+        "parameter": rf"\$[0-9]{{1,5}}(?![{_LETTER_DIGIT}$])",
         "number": rf"{_NUMBER}(?!['$])",
         "string": rf"(?:{closed})(?![{_LETTER_DIGIT}])|(?P<tag>\${_TAG}\$).*?(?P=tag)",
         "blank": r"[\x00-\x1f\x7f]++|--[^\n\r]*+",
         "comment": r"/\*",
         "end": ";",
         # Where the rest is uncertain: "odd", because of what touches what; "open", because the end is missing.
-        "odd": rf"{closed}|{_NUMBER}|{_SECOND_BYTE}(?=\$|[bBeExX]')|\$[{_LETTER_DIGIT}]*+{_SECOND_BYTE}",
+        "odd": rf"{closed}|{_NUMBER}|{_SECOND_BYTE}(?=\$|[bBeExX]')|\$[{_LETTER_DIGIT}]*+{_SECOND_BYTE}"
+        rf"|\$[0-9]{{1,5}}[{_LETTER}$]",
         "open": rf"""(?:(?:[eEnNbBxX]|[uU]&)?'|"|\$(?![0-9])[{_LETTER_DIGIT}]*+\$).*""",
     }
     return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in kinds.items()), re.DOTALL)
@@ -171,10 +173,15 @@ def tokens(text: str, *, backslash_escapes: bool) -> Iterator[tuple[str, str]]:
         kind, at = str(token.lastgroup), token.end()
         if kind == "comment" and (at := _comment_end(text, at)) < 0:
             kind, at = "open", len(text)
-        elif kind == "name" and not token[0].isascii() and token[0][0] != '"' and _LOOKS_QUOTED.search(token[0]):
+        elif kind == "name" and _looks_quoted(token[0]):
             kind = "odd"
         yield kind, text[token.start() : at]
     yield "operators", text[at:]
+
+
+def _looks_quoted(name: str) -> bool:
+    """Whether a name without quotes is what somebody took for a string: by curly quotes, or by a dollar quote."""
+    return name[0] != '"' and ("$$" in name or (not name.isascii() and _LOOKS_QUOTED.search(name) is not None))
 
 
 def _comment_end(text: str, at: int) -> int:

@@ -46,7 +46,11 @@ TRAPS = {
     "SELECT é'a\\' , b": "SELECT é? , b",
     "SELECT a1e'a\\' , b": "SELECT a1e? , b",
     "SELECT ne'a\\' , b": "SELECT ne? , b",
-    "SELECT $1e'a\\'b' , b": "SELECT $1? , b",
+    "SELECT $1e'a\\'b' , b": "SELECT ?…",
+    "SELECT $1a b$1, c": "SELECT ?…",  # what somebody took for a dollar quote
+    "SELECT$$a b$$, c": "?…",
+    "CREATE FUNCTION f() LANGUAGE sql AS$$SELECT a$$": "CREATE FUNCTION f() LANGUAGE sql ?…",
+    "SELECT $1::int, $2, a$b": "SELECT $1::int, $2, a$b",
     "SELECT a$x$ , b, 'y', a$x$ FROM t": "SELECT a$x$ , b, ?, a$x$ FROM t",
     # A string goes on behind a line break, with the rules of its beginning.
     "SELECT 'a'\n'b'": "SELECT ?",
