@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import uvloop
 
@@ -29,10 +29,11 @@ from proxy.server import Server
 from proxy.settings import Loaded, as_yaml, did_you_mean, load, options
 from proxy.tls import contexts
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
+Commands: TypeAlias = "argparse._SubParsersAction[Any]"  # noqa: SLF001 - it has no public name
 
 FINE: Final = 0
 FAILED: Final = 1
+WRONG_USAGE: Final = 2
 STDERR: Final = 2
 LEAKED: Final = 3
 WRONG_CONFIGURATION: Final = 78  # EX_CONFIG, sysexits.h
@@ -75,12 +76,21 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:end], words[end + 1 :]
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the options of `serve` fill two screens."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and exit."""
+        self.exit(WRONG_USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="pgleash",
         description="A Postgres sidecar that says who is sitting on an open transaction, and ends it if told to.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"pgleash {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = _add(commands, "serve", _serve, "run the proxy until SIGTERM or SIGINT; SIGHUP reloads")
     serve.set_defaults(flags=_add_options(serve))
@@ -100,8 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], does: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.", allow_abbrev=False)
+def _add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], does: str) -> Parser:
+    description = f"{does[0].upper()}{does[1:]}."
+    command: Parser = commands.add_parser(name, help=does, description=description, allow_abbrev=False)
     command.set_defaults(run=run)
     return command
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from proxy.ask.reach import Answer, Target, ask, configured, printable, read_target
 from proxy.ask.tables import leaks_table, sessions_table
@@ -58,7 +58,7 @@ def ledger_of(answer: Answer) -> list[LeakReport]:
     return [restore(LeakReport, fields) for fields in answer["ledger"]]
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", run: object) -> None:
+def add_commands(commands: "argparse._SubParsersAction[Any]", run: object) -> None:
     """Add the commands to a command line; `run` is what becomes of them."""
     for command in COMMANDS:
         parser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)

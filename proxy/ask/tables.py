@@ -1,4 +1,4 @@
-"""What a person reads: who holds longest stands first, and a row fits a wide terminal."""
+"""What a person reads: who does most harm, or holds longest, stands first, and a row fits a wide terminal."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,7 +9,7 @@ from proxy.report.summary import limit, named
 from proxy.report.table import align, ledger_table, length_text, shortened
 
 WIDTH: Final = 140  # characters of a row
-CLIENT: Final = 52  # of a client's name
+CLIENT: Final = 44  # of a client's name
 STATEMENT: Final = 20  # of a statement, at least; it gets what the other columns leave
 
 NO_SESSIONS: Final = "no session is open"
@@ -18,8 +18,11 @@ NO_LEDGER: Final = "nobody has leaked since pgleash was started"
 
 SESSIONS: Final = ("session", "client", "state", "for", "tx age", "stmts", "leak", "statement")
 _of_sessions: Final = frozenset({"for", "tx age", "stmts"})
-LEAKS: Final = ("leak", "session", "client", "class", "held", "limit", "stmts", "opened by")
-_of_leaks: Final = frozenset({"held", "limit", "stmts"})
+LEAKS: Final = ("leak", "session", "client", "class", "held", "limit", "blocks", "stmts", "opened by")
+_of_leaks: Final = frozenset({"held", "limit", "blocks", "stmts"})
+
+OPEN: Final = "Open now"
+COUNTED: Final = "Since pgleash was started"
 
 # Shorter words for the two that are longest; a failed transaction is idle, or its session is active.
 _states: Final = {"idle_in_transaction": "idle in tx", "idle_in_failed_transaction": "failed tx"}
@@ -56,11 +59,16 @@ def _session_row(session: SessionNow) -> tuple[str, ...]:
 
 
 def leaks_table(leaks: Sequence[Leak], reports: Sequence[LeakReport]) -> str:
-    """The leaks that are open, then the ledger."""
-    ranked = sorted(leaks, key=lambda leak: leak.held_s, reverse=True)
-    now = _fitted(LEAKS, [_leak_row(leak) for leak in ranked], _of_leaks) if leaks else NO_LEAKS
-    ledger = ledger_table(reports) if reports else NO_LEDGER
+    """The leaks that are open, those first for which others wait; then the ledger."""
+    ranked = sorted(leaks, key=lambda leak: (_blocked(leak), leak.held_s), reverse=True)
+    now = f"{OPEN}\n{_fitted(LEAKS, [_leak_row(leak) for leak in ranked], _of_leaks)}" if leaks else NO_LEAKS
+    ledger = f"{COUNTED}\n{ledger_table(reports)}" if reports else NO_LEDGER
     return f"{now}\n\n{ledger}"
+
+
+def _blocked(leak: Leak) -> int:
+    """How many sessions waited for it when it was flagged; 0 if nobody asked."""
+    return leak.blast.blocked_sessions if leak.blast else 0
 
 
 def _leak_row(leak: Leak) -> tuple[str, ...]:
@@ -72,6 +80,7 @@ def _leak_row(leak: Leak) -> tuple[str, ...]:
         leak.leak_class,
         length_text(leak.held_s),
         limit(leak.limit_s),
+        str(_blocked(leak)) if leak.blast else "",
         str(transaction.statements),
         transaction.opener or transaction.fingerprint,
     )

@@ -146,6 +146,8 @@ def parsed(dsn: str) -> dict[str, str]:
     except (psycopg.Error, UnicodeError) as error:
         hint = next((hint for word, hint in _HINTS.items() if word in str(error)), _SHAPE)
         raise ValueError(f"libpq cannot read this connection string, which is not shown: {hint}") from None
+    if not parts.get("host") and not parts.get("hostaddr"):  # libpq would look for one, and the loop wait
+        raise ValueError(f"this connection string, which is not shown, names no host; {_SHAPE}")
     ports = parts.get("port", "")
     if ports and not ports.replace(",", "0").isdecimal():
         raise ValueError(f"the port in this connection string, which is not shown, is not a number; {_SHAPE}")

@@ -45,9 +45,11 @@ class Lookup:
 
     def _look(self, hosts: list[str], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Addresses]) -> None:
         try:
-            found: Addresses | OperatorError = [_addresses(host) for host in hosts]
+            found: Addresses | OperatorError = _all_addresses(hosts)
         except OSError as error:
             found = OperatorError(f"there is no address for the name of its server: {error.strerror}")
+        except UnicodeError:
+            found = OperatorError("the name of its server is none that can be looked up")
         with contextlib.suppress(RuntimeError):  # the loop has been closed in the meantime
             loop.call_soon_threadsafe(self._tell, found, answer)
 
@@ -77,6 +79,19 @@ def _addresses(host: str) -> list[str]:
         return [""]
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _all_addresses(hosts: list[str]) -> Addresses:
+    """Those of every host; none of one that has none, if another one has."""
+    found: Addresses = []
+    for host in hosts:
+        try:
+            found.append(_addresses(host))
+        except OSError:
+            if len(hosts) == 1 or (host == hosts[-1] and not any(found)):
+                raise
+            found.append([])
+    return found
 
 
 def _with_addresses(hosts: list[str], ports: list[str], addresses: Addresses) -> dict[str, str]:

@@ -88,7 +88,7 @@ def _authority(rest: str) -> tuple[str, str, str]:
     """User and password, the hosts, and what follows them."""
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     user, at, hosts = authority.rpartition("@")
-    if _are_hosts(hosts):
+    if _are_hosts(hosts) and (at or "@" not in rest.partition("?")[0]):  # else that is the beginning of a password
         return user + at, hosts, rest[len(authority) :]
     lenient = _userinfo.match(rest)
     if lenient:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from proxy.ask.commands import ledger_of
+from proxy.ask.tables import COUNTED, OPEN
 from proxy.cli import main
 from proxy.demo.postgres import Postgres
 from proxy.report.events import LeakFlagged, LeakResolved
@@ -75,7 +76,8 @@ def test_leaks_and_sessions_show_who_holds_and_then_who_held(
     leak = asked.proxy.recorder.wait(LeakFlagged).leak
     shown = pgleash("leaks", "--admin", asked.where)
     assert (shown.status, shown.err) == (0, "")
-    head, row, empty, _, account = shown.out.splitlines()
+    title, head, row, empty, counted, _, account = shown.out.splitlines()
+    assert (title, counted) == (OPEN, COUNTED)
     assert head.startswith("leak ")
     assert row.startswith(f"{leak.id}  {leak.session.id} ")
     assert row.endswith("  SELECT ? AS invoice")

@@ -24,7 +24,7 @@ def test_it_is_told_where_it_listens_can_be_asked_while_it_drains_and_ends(postg
             connection.commit()
         assert program.ended() == 0
     assert (shown.returncode, shown.stderr) == (3, "")
-    assert shown.stdout.splitlines()[1].startswith(f"{leak['leak.id']}  {leak['session.id']} ")
+    assert shown.stdout.splitlines()[2].startswith(f"{leak['leak.id']}  {leak['session.id']} ")
     assert program.errors == []
     host, _, port = admin.rpartition(":")
     with socket.socket() as probe:

@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from proxy.ask.reach import printable
-from proxy.ask.tables import NO_LEAKS, NO_LEDGER, NO_SESSIONS, WIDTH, leaks_table, sessions_table
-from proxy.report.events import Client, Leak, Process, Session, TransactionFacts
+from proxy.ask.tables import NO_LEAKS, NO_LEDGER, NO_SESSIONS, OPEN, WIDTH, leaks_table, sessions_table
+from proxy.report.events import Blast, Client, Leak, Process, Session, TransactionFacts
 from proxy.report.now import SessionNow
 
 CLIENT = Client(user="billing", database="shop", application_name="billing-worker", address="127.0.0.1")
@@ -80,11 +80,19 @@ def test_the_statement_gets_the_room_that_is_left() -> None:
 
 
 def test_open_leaks_stand_before_the_ledger() -> None:
-    head, first, second, empty, ledger = leaks_table([leak(11.0), leak(3900.0)], []).splitlines()
-    assert head.split() == ["leak", "session", "client", "class", "held", "limit", "stmts", "opened", "by"]
+    title, head, first, second, empty, ledger = leaks_table([leak(11.0), leak(3900.0)], []).splitlines()
+    assert title == OPEN
+    assert head.split() == ["leak", "session", "client", "class", "held", "limit", "blocks", "stmts", "opened", "by"]
     assert "billing-worker (billing@shop, node, pid 17)  uncommitted_write  1h05m    10s" in first
     assert " 11s " in second
     assert (empty, ledger) == ("", NO_LEDGER)
+
+
+def test_who_blocks_others_stands_first() -> None:
+    blocking = dataclasses.replace(leak(1.0), blast=Blast(blocked_sessions=12))
+    *_, first, second, _, _ = leaks_table([leak(3900.0), blocking], []).splitlines()
+    assert "1.0s    10s      12" in first
+    assert "1h05m" in second
 
 
 def test_nothing_is_said_in_words() -> None:

@@ -36,6 +36,8 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
             {"host": "two,/run,one,10.0.0.9", "port": "1,2,3,4"},
             {"host": "two,two,/run,one,10.0.0.9", "hostaddr": "::1,127.0.0.1,,10.0.0.1,", "port": "1,1,2,3,4"},
         ),
+        ({"host": "nowhere,one", "port": "1,2"}, {"host": "one", "hostaddr": "10.0.0.1", "port": "2"}),
+        ({"host": "one,nowhere"}, {"host": "one", "hostaddr": "10.0.0.1"}),
         ({"host": "/run/postgresql"}, {"host": "/run/postgresql"}),
         ({"host": "10.0.0.9"}, {"host": "10.0.0.9"}),
         ({"host": "one", "hostaddr": "10.0.0.7"}, {"host": "one", "hostaddr": "10.0.0.7"}),
@@ -52,6 +54,13 @@ async def test_a_name_that_there_is_not() -> None:
     with pytest.raises(OperatorError, match="there is no address for the name of its server: Name or service not"):
         await lookup.resolved({"host": "nowhere"})
     assert "hostaddr" in await lookup.resolved({"host": "one"})
+
+
+async def test_a_name_that_is_none() -> None:
+    lookup = Lookup()
+    for _ in range(2):
+        with pytest.raises(OperatorError, match="none that can be looked up"):
+            await lookup.resolved({"host": "db..example"})
 
 
 async def test_a_lookup_that_hangs_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
