@@ -16,7 +16,8 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
     ending          how it ends, whoever ends it
     rollback        a rollback of ours that keeps the connections: nothing is passed on unseen until the client knows
     relay           the two asyncio protocols: write through, then show to the tracker; back-pressure
-    leash/          deciding (policy: pure) and acting (enforcer)
+    leash/          deciding (policy: pure), acting (enforcer) and telling: facts (describer), who is asked for more
+                    (witnesses), in which order (telling); other sessions of the client (clients, forgotten)
     authentication  what each leg's TLS allows a client to prove
     upstream        dialling the server: resolve, connect, encrypt, forward a cancel
     tls/            TLS over a connected transport, what the options mean to OpenSSL, files that change
@@ -28,10 +29,12 @@ A map of the package. A file imports only from rooms below its own; tests/test_h
                     rollback, owed: what is said and looked at around a rollback of ours
     errors          the exceptions, by whose fault they are
 
-The way of a byte: `relay.Leg.data_received` writes it to the other socket, then shows it to `wire.tracker`, which cuts
-the stream into messages and keeps whose turn it is. The way of a leak: `leash.watchdog` wakes when a limit could have
-passed, `leash.guard` asks tracker and sockets what is held and since when, `leash.policy.judge` gives a verdict, the
-`leash.enforcer` reports it (`report`) and, if told to, has the session roll back (`rollback`) or end (`ending`).
+The way of a byte: `relay.Leg.data_received` writes it to the other socket, then shows it to `leash.guard` (a request
+arms the watchdog) and `wire.tracker`, which cuts the stream into messages and keeps whose turn it is. The way of a
+leak: `leash.watchdog` wakes when a limit could have passed, `leash.guard` asks tracker and sockets what is held and
+since when, `leash.policy.judge` gives a verdict; the `leash.enforcer` has `describer` put the facts together, hands
+them to `telling`, which waits for what the `witnesses` know (`attribution`) and emits the event (`report.reporter`:
+ledger, folding, log); and, if told to, the enforcer has the session roll back (`rollback`) or end (`ending`).
 """
 
 __version__ = "0.1.0"

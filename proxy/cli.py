@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = _add(commands, "compare", _compare, "which statements leak in one of two environments only, or more")
     compare.add_argument("files", nargs=2, metavar="FILE", help="from leaks --json, run --ledger, or a log in JSON")
     compare.add_argument("--json", action="store_true", help="for programs")
-    compare.set_defaults(flags=["--json"])
+    compare.add_argument("--fail", action="store_true", help="exit with 3 if the second leaks what the first does not")
+    compare.set_defaults(flags=["--json", "--fail"])
     add_commands(commands, _ask)
     demo = _add(commands, "demo", _demo, "see it work on a throw-away Postgres, with an application that leaks")
     demo.add_argument("--seconds", type=_seconds, default=12.0, metavar="N", help="how long to watch (default 12)")
@@ -216,8 +217,9 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _compare(asked: argparse.Namespace) -> int:
-    print(compare(*asked.files, as_json=asked.json), end="")
-    return FINE
+    text, worse = compare(*asked.files, as_json=asked.json)
+    print(text, end="")
+    return LEAKED if asked.fail and worse else FINE
 
 
 def _serve(asked: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from proxy.report.table import align, shortened
 
 MORE: Final = 1.5  # times as many: less is chance
 HOUR: Final = 3600.0
-SHORTEST: Final = 1.0  # seconds of counting from which there is a rate
+SHORTEST: Final = 600.0  # seconds of counting from which there is a rate: test suites are compared by their counts
 ENVIRONMENT: Final = ("deployment.environment.name", "service.name", "service.version", "k8s.namespace.name")
 
 A_ONLY: Final = "A only"
@@ -65,7 +65,7 @@ class Side(NamedTuple):
         return leaks / self.hours if self.hours else None
 
     def __str__(self) -> str:
-        leaks = sum(map(count, self.document.ledger))
+        leaks = sum(report.leaks for report in self.document.ledger)
         place = ", ".join(self.document.resource[key] for key in ENVIRONMENT if key in self.document.resource)
         counted = f" in {_length(self.hours)}" if self.hours else ""
         return f"{self.name}{f' ({place})' if place else ''}: {leaks} leak{'' if leaks == 1 else 's'}{counted}"
@@ -84,15 +84,8 @@ class Row:
     rates: tuple[float | None, float | None] = (None, None)
 
 
-def count(report: LeakReport) -> int:
-    """How many transactions leaked: those that were left open count once, flagged or not."""
-    ended = report.open + report.resolved + max(report.rolled_back, report.terminated)
-    flagged_and_left = min(max(report.leaks - ended, 0), report.abandoned)
-    return report.leaks + report.abandoned - flagged_and_left
-
-
-def compare(a: str, b: str, *, as_json: bool = False) -> str:
-    """Compare two files; what is to be printed.
+def compare(a: str, b: str, *, as_json: bool = False) -> tuple[str, bool]:
+    """Compare two files; what is to be printed, and whether B leaks what A does not, or more.
 
     Raises:
         OperatorError: a file cannot be read, or holds something else.
@@ -100,7 +93,8 @@ def compare(a: str, b: str, *, as_json: bool = False) -> str:
     sides = _read(a), _read(b)
     ignored = [name for name in ("database", "user") if _apart(sides, name)]
     rows = sorted(_rows(sides, ignored), key=lambda row: (ORDER.index(row.where), -sum(row.leaks)))
-    return _as_json(sides, rows, ignored) if as_json else _as_text(sides, rows, ignored)
+    text = _as_json(sides, rows, ignored) if as_json else _as_text(sides, rows, ignored)
+    return text, any(row.where in {B_ONLY, MORE_IN_B} for row in rows)
 
 
 def _read(name: str) -> Side:
@@ -125,7 +119,7 @@ def _rows(sides: tuple[Side, Side], ignored: list[str]) -> list[Row]:
         for report in side.document.ledger:
             culprit = _culprit(report, ignored)
             row = rows.setdefault(culprit, Row(culprit, [0, 0]))
-            row.leaks[place] += count(report)
+            row.leaks[place] += report.leaks
             row.longest_s = max(row.longest_s, report.longest_s)
             row.leak_class = report.leak_class or row.leak_class
             row.opener = report.opener or row.opener
@@ -188,7 +182,7 @@ def _clause(number: int, where: str) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    rates = ("-" if rate is None else f"{rate:.3g}" for rate in row.rates)
+    rates = ("-" if rate is None else f"{rate:,.1f}" for rate in row.rates)
     opener = shortened(row.opener or row.culprit.fingerprint)
     longest = seconds(row.longest_s) if row.longest_s else "-"
     return (row.where, str(row.culprit), row.leak_class, *map(str, row.leaks), *rates, longest, opener)
@@ -220,7 +214,7 @@ def _side(side: Side) -> dict[str, Any]:
         "since": document.since.isoformat() if document.since else None,
         "generated_at": document.generated_at.isoformat(),
         "resource": document.resource,
-        "leaks": sum(map(count, document.ledger)),
+        "leaks": sum(report.leaks for report in document.ledger),
     }
 
 

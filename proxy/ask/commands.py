@@ -98,7 +98,7 @@ def answered(asked: argparse.Namespace, environment: Mapping[str, str]) -> tuple
     answer = ask(target, command.path)
     try:
         text = json.dumps(answer, indent=2) if asked.json else command.table(printable(answer))
-        leaked = getattr(asked, "fail", False) and any(report.leaks or report.abandoned for report in ledger_of(answer))
+        leaked = getattr(asked, "fail", False) and any(report.leaks for report in ledger_of(answer))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise OperatorError(f"the answer from {target.name} is not understood: is it another version?") from error
     return text, leaked

@@ -107,6 +107,9 @@ def abandoned(leak: OpenLeak | None, facts: events.Leak, how: str, running: str)
         how: `terminate`, `eof`, `reset` or `timeout`.
         running: the statement that the server was working on, sanitized.
     """
+    if leak is not None:
+        told = leak.facts
+        facts = dataclasses.replace(facts, leak_class=told.leak_class, limit_s=told.limit_s, rule=told.rule)
     if leak is not None and leak.cause.by_age:
         facts = dataclasses.replace(facts, held_s=facts.transaction.age_s)
     elif leak is not None and leak.held_s is not None:

@@ -47,7 +47,7 @@ class Witnesses:
     def __init__(self, settings: Settings, reporter: Reporter, spawn: Spawn) -> None:
         self._reporter = reporter
         self.spawn = spawn
-        self._processes = Processes(self._told("process"))
+        self._processes = Processes(self._told("process", events.AttributionUnavailable))
         self._dsn: str | None = None
         self._blast: BlastRadius | None = None
         self.change(settings)
@@ -60,12 +60,14 @@ class Witnesses:
         """
         attribution = settings.attribution
         if attribution.blast_radius_dsn != self._dsn:
-            self._blast = _blast_radius(attribution.blast_radius_dsn, self._told("blast radius"))
+            self._blast = _blast_radius(
+                attribution.blast_radius_dsn, self._told("blast radius", events.BlastRadiusUnavailable)
+            )
             self._dsn = attribution.blast_radius_dsn
         self._asks_kernel = attribution.processes
 
-    def _told(self, what: str) -> Callable[[str], None]:
-        return lambda reason: self._reporter.emit(events.AttributionUnavailable(what=what, reason=reason))
+    def _told(self, what: str, event: type[events.AttributionUnavailable]) -> Callable[[str], None]:
+        return lambda reason: self._reporter.emit(event(what=what, reason=reason))
 
     def may_know(self, transport: asyncio.Transport | None, leak: events.Leak | None) -> bool:
         """Whether there is somebody to ask about the client at the other end, or about the leak."""

@@ -21,10 +21,13 @@ _details: Final = {
     "trace_id": "trace {}",
     "blast.locks": "holds {}",
     "blast.blocked_sessions": "{} sessions wait",
-    "leak.repeated": "{} more like this",
+    "leak.repeated": "{} like this",
     "session.id": "session {}",
     "postgres.backend_pid": "backend {}",
     "leak.id": "leak {}",
+    "client.repeated": "{} like this",
+    "session.last": "last {}",
+    "session.limit_s": "limit {:g} s",
 }
 
 
@@ -39,7 +42,7 @@ class ConsoleRenderer:
         self._colour = colour
 
     def __call__(self, _logger: object, _method: str, record: MutableMapping[str, Any]) -> str:
-        """One line, or two for a leak."""
+        """One line, or two where there is a sentence."""
         fields = dict(record)
         level = str(fields.pop("level"))
         head = " ".join(
@@ -50,7 +53,7 @@ class ConsoleRenderer:
             )
         )
         sentence = next((str(fields.pop(name)) for name in _sentences if name in fields), "")
-        if "leak.id" in fields:
+        if sentence and "message" not in record:
             return _one_line(f"{head} ", sentence) + "\n" + self._paint(_dim, _one_line(" " * 13, _about(fields)))
         pairs = [f"{name}={_value(value)}" for name, value in fields.items()]
         return _one_line(f"{head} ", " ".join([sentence, *pairs]).strip())

@@ -1,4 +1,4 @@
-"""Identical flags are counted, not repeated: a thousand lines of the same mistake hide the one of another.
+"""Identical flags and farewells are counted, not repeated: a thousand lines of one mistake hide the one of another.
 
 The first ten in a minute of the same client and fingerprint have a line each. Of those beyond that, one line a minute
 tells how many there were; it is the last of them. Nothing else is held back: what was done about a leak is always told.
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from proxy.report.event import Event
-from proxy.report.events import ClientMistake, LeakEvent, LeakFlagged, LeakResolved, LeakSpared
+from proxy.report.events import ClientMistake, LeakAbandoned, LeakEvent, LeakFlagged, LeakResolved, LeakSpared
 
 LINES: Final = 10  # in a minute, of the same
 MINUTE: Final = 60.0
 MAX_KINDS: Final = 1000  # of the same; the one that began first goes first
 
 Same = tuple[object, ...]
-Foldable = LeakFlagged | ClientMistake
+Foldable = LeakFlagged | LeakAbandoned | ClientMistake
 
 
 @dataclasses.dataclass
@@ -38,7 +38,9 @@ class Folding:
 
     def take(self, event: Event, now: float) -> list[Event]:
         """The events to be written in this one's place, at `now` (seconds of a monotonic clock)."""
-        if isinstance(event, LeakFlagged | ClientMistake):
+        if isinstance(event, LeakAbandoned):
+            self._untold.discard(event.leak.id)
+        if isinstance(event, LeakFlagged | LeakAbandoned | ClientMistake):
             return self._fold(event, now)
         if not isinstance(event, LeakEvent) or event.leak.id not in self._untold:
             return [event]
@@ -84,6 +86,6 @@ class Folding:
 
 
 def _same(event: Foldable) -> Same:
-    if isinstance(event, LeakFlagged):
+    if isinstance(event, LeakEvent):
         return type(event), event.leak.client, event.leak.transaction.fingerprint
     return type(event), event.session.client, event.transaction.fingerprint

@@ -38,7 +38,7 @@ class Account:
     """What one client has leaked with transactions of one shape.
 
     Attributes:
-        leaks: transactions that were flagged, or ended without a flag.
+        leaks: transactions that were flagged, or ended by pgleash or left open without a flag.
         open: those that are still open.
         committed: those that ended with COMMIT after all, or would have if they had not been rolled back: false alarms.
         resolved: those that ended by themselves, committed or not.
@@ -126,9 +126,10 @@ class Ledger:
             del self._known[next(iter(self._known))]
 
     def _close(self, account: Account, event: LeakEvent) -> None:
-        acted = False
+        acted = False  # it is a leak even if it was never flagged
         if isinstance(event, LeakAbandoned):
             account.abandoned += 1
+            acted = True
         elif isinstance(event, LeakTerminated):
             account.terminated += 1
             acted = not event.rolled_back

@@ -95,7 +95,8 @@ def spared(leak: Leak, action: str, reason: str, detail: str) -> str:
 
 def resolved(leak: Leak, outcome: str, resumed_with: str) -> str:
     """The transaction ended by itself."""
-    resumed = f", going on with {resumed_with}" if resumed_with else ""
+    ended_by = resumed_with.partition(" ")[0].upper() in {"COMMIT", "END", "ROLLBACK", "ABORT"}
+    resumed = f", going on with {resumed_with}" if resumed_with and not ended_by else ""
     did = {"commit": "committed", "rollback": "rolled back"}.get(outcome, "ended its transaction")
     return f"{named(leak.session)} {did} after it had {_what(leak)}{resumed}"
 
@@ -109,10 +110,10 @@ def returned(leak: Leak, returned_with: str, *, would_commit: bool) -> str:
 def abandoned(leak: Leak, how: str, running: str) -> str:
     """The client went away."""
     went = {"terminate": "said goodbye", "reset": "broke the connection", "timeout": "was lost", "left": "was left"}
-    opener = f", opened by {leak.transaction.opener}" if leak.transaction.opener else ""
+    opener = _opened_by(leak.transaction.opener)
     busy = f", while running {running}" if running else ""
-    age = seconds(leak.transaction.age_s)
-    return f"{named(leak.session)} {went.get(how, 'went away')} with a transaction of {age} open{opener}{busy}"
+    left = f"{went.get(how, 'went away')} in a transaction that was {seconds(leak.transaction.age_s)} old"
+    return f"{named(leak.session)} {left}{opener}{busy}"
 
 
 def limit(length: float | None) -> str:
@@ -132,13 +133,14 @@ def dirty_checkout(session: Session, transaction: TransactionFacts) -> str:
 def silent_rollback(session: Session, transaction: TransactionFacts) -> str:
     """COMMIT, answered with ROLLBACK."""
     what = f"a transaction in which a statement had failed{_opened_by(transaction.opener)}"
-    return f"{named(session)} committed {what}: the server rolled it back and raised no error"
+    return f"{named(session)} sent COMMIT in {what}: the server rolled it back and raised no error"
 
 
 def exhausted(client: Client, sessions: int, longest: float, opener: str, openers: int) -> str:
     """Every session of a client is held."""
     held = f"all {sessions} sessions of {who(client)} are held in transactions, the first for {seconds(longest)}"
-    by = f" ({openers} of them opened by {opener})" if opener else ""
+    share = "all" if openers == sessions else f"{openers} of them"
+    by = f" ({share} opened by {opener})" if opener else ""
     return f"{held}{by}: its pool is drained and nothing runs"
 
 

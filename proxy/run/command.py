@@ -90,7 +90,7 @@ def run(asked: Asked, environment: Mapping[str, str]) -> int:
     except CommandError as error:
         _tell(f"pgleash: {error}\n")
         return error.status
-    figures = Figures(leaked(seen.reports, seen.tally), seen.tally.sessions, seen.blocks)
+    figures = Figures(leaked(seen.reports), seen.tally.sessions, seen.blocks)
     _tell(verdict(figures, seen.reports, seen.tally))
     if ledger:
         _write(ledger, ledger_document(seen.reports, [], where_we_run(environment), utc_now(), since))

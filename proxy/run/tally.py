@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Final
 
 from proxy.report.event import Event
-from proxy.report.events import ConfigWarning, LeakAbandoned, LeakEvent, LeakLeft, SessionOpened
+from proxy.report.events import ConfigWarning, LeakEvent, LeakLeft, SessionOpened
 from proxy.report.ledger import Who
 from proxy.report.reporter import Sink
 
@@ -31,7 +31,6 @@ class Tally:
     Attributes:
         sessions: how many were opened.
         last: of each account in the ledger, the last event that tells all of a leak.
-        left_open: of each account, the transactions that were left open and had not been flagged.
         notices: what else went wrong, by what is the same.
     """
 
@@ -40,7 +39,6 @@ class Tally:
         self._whose: dict[str, Who] = {}  # by leak, as the ledger has it: what opened it may be known better later
         self.sessions = 0
         self.last: dict[Who, LeakEvent] = {}
-        self.left_open: dict[Who, int] = {}
         self.notices: dict[tuple[object, ...], Notice] = {}
 
     def would_write(self, event: type[Event]) -> bool:
@@ -64,11 +62,8 @@ class Tally:
         who = self._whose.setdefault(leak.id, Who(leak.client, leak.transaction.fingerprint))
         self.last.pop(who, None)
         self.last[who] = event
-        if isinstance(event, LeakAbandoned) and not event.flagged:
-            self.left_open[who] = self.left_open.get(who, 0) + 1
         _bound(self._whose)
         _bound(self.last)
-        _bound(self.left_open)
 
     def _notice(self, event: Event) -> None:
         fields = {"event": event.event} | event.fields()

@@ -1,6 +1,5 @@
 """What is told at the end: one line if nothing leaked, else a paragraph for each culprit and the ledger's table."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -40,14 +39,9 @@ class Figures(NamedTuple):
     blocks: int
 
 
-def leaked(reports: Iterable[LeakReport], tally: Tally) -> int:
-    """How many transactions leaked: those that were left open count once, flagged or not."""
-    return sum(_counted(report, tally).leaks for report in reports)
-
-
-def _counted(report: LeakReport, tally: Tally) -> LeakReport:
-    """An account whose leaks are all that this command's end calls so."""
-    return dataclasses.replace(report, leaks=report.leaks + tally.left_open.get(_whose(report), 0))
+def leaked(reports: Iterable[LeakReport]) -> int:
+    """How many transactions leaked."""
+    return sum(report.leaks for report in reports)
 
 
 def _whose(report: LeakReport) -> Who:
@@ -64,7 +58,7 @@ def verdict(figures: Figures, reports: list[LeakReport], tally: Tally) -> str:
     """
     parts = [f"pgleash: {_headline(figures, reports)}\n"]
     parts += [_paragraph(report, tally) for report in reports[:MAX_PARAGRAPHS]]
-    parts += [f"{ledger_table(_counted(report, tally) for report in reports)}\n"] if reports else []
+    parts += [f"{ledger_table(reports)}\n"] if reports else []
     notices = "".join(_notices(tally))
     return "\n".join([*parts, notices] if notices else parts)
 
@@ -91,7 +85,7 @@ def _length(length: float) -> str:
 def _paragraph(report: LeakReport, tally: Tally) -> str:
     event = tally.last.get(_whose(report))
     name = named(event.leak.session) if event else who(report.client)
-    rows = [("class", report.leak_class), ("count", _how_often(report, tally))]
+    rows = [("class", report.leak_class), ("count", _how_often(report))]
     if event:
         rows += _details(event)
     else:
@@ -99,8 +93,8 @@ def _paragraph(report: LeakReport, tally: Tally) -> str:
     return f"{name}\n" + "".join(f"  {label:<11} {text}\n" for label, text in rows if text)
 
 
-def _how_often(report: LeakReport, tally: Tally) -> str:
-    times = _count(_counted(report, tally).leaks, "transaction")
+def _how_often(report: LeakReport) -> str:
+    times = _count(report.leaks, "transaction")
     longest = f" together, {_length(report.longest_s)} at most" if report.leaks > 1 else ""
     held = f", held {_length(report.held_s)}{longest}" if report.held_s else ""
     left = f", {report.abandoned} left open" if report.abandoned else ""

@@ -91,7 +91,7 @@ def test_a_commit_that_was_a_rollback_is_told(commit: str, how: str) -> None:
     assert event.statement == " ".join(commit.replace("/* now */ ", "").replace(";", "").replace("'a'", "?").split())
     assert event.transaction.opener == "UPDATE t SET a = ? / ?"
     assert event.summary == (
-        "a (u@d, 127.0.0.1) committed a transaction in which a statement had failed,"
+        "a (u@d, 127.0.0.1) sent COMMIT in a transaction in which a statement had failed,"
         " opened by UPDATE t SET a = ? / ?: the server rolled it back and raised no error"
     )
 

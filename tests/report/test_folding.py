@@ -151,7 +151,19 @@ def abandoned(facts: events.Leak) -> Event:
     return events.LeakAbandoned(summary="", leak=facts, flagged=True, how="eof", running="")
 
 
-@pytest.mark.parametrize("act", [rolled_back, terminated, abandoned])
+def test_farewells_are_counted_like_flags_and_apart_from_them() -> None:
+    folding = folded(12)
+    told = [line for number in range(30) for line in folding.take(abandoned(leak(id=f"app{number}")), 1.0)]
+    assert told == [abandoned(leak(id=f"app{number}")) for number in range(LINES)]
+    counts = {
+        type(event): event.repeated
+        for event in folding.rest()
+        if isinstance(event, events.LeakFlagged | events.LeakAbandoned)
+    }
+    assert counts == {events.LeakFlagged: 2, events.LeakAbandoned: 20}
+
+
+@pytest.mark.parametrize("act", [rolled_back, terminated])
 def test_what_was_done_is_always_told(act: object) -> None:
     assert callable(act)
     folding = folded(100)

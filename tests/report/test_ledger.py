@@ -88,8 +88,9 @@ def test_a_session_that_is_ended_after_its_rollback_was_one_leak() -> None:
     assert accounts(flagged(leak()), rolled_back(leak(held=3.0)), ended) == {who(): closed}
 
 
-def test_a_transaction_that_was_abandoned_without_a_flag_is_no_leak() -> None:
-    assert accounts(abandoned(leak(held=3.0), flagged=False)) == {who(): account(abandoned=1)}
+def test_a_transaction_that_was_abandoned_without_a_flag_is_a_leak_too() -> None:
+    kept = account(leaks=1, abandoned=1, held_s=3.0, longest_s=3.0)
+    assert accounts(abandoned(leak(held=3.0), flagged=False)) == {who(): kept}
 
 
 def test_a_polite_goodbye_is_not_counted() -> None:

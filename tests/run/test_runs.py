@@ -218,7 +218,7 @@ def test_the_admin_side_is_there_if_asked_for(postgres: Postgres, tmp_path: Path
 def test_the_ledger_can_be_read_again(leaked: Leaked) -> None:
     document = read_document(leaked.ledger.read_text())
     (report,) = document.ledger
-    assert (report.client.application_name, report.abandoned, report.leaks) == ("billing-worker", 1, 0)
+    assert (report.client.application_name, report.abandoned, report.leaks) == ("billing-worker", 1, 1)
     assert document.resource.items() >= {"deployment.environment.name": "test"}.items()
     assert document.since is not None
     assert document.since < document.generated_at

@@ -12,6 +12,7 @@ from tests.tls.support import in_front_of, served_by
 
 SUITE = """
 import os
+import time
 import psycopg
 import pytest
 
@@ -55,7 +56,7 @@ def test_a_suite_with_a_leaking_test_fails_and_passes_after_the_fix(postgres: Po
     environment = knows(
         postgres, DATABASE_URL=f"postgresql://{postgres.host}:{postgres.port}", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1"
     )
-    before = run(*suite(tmp_path, "pass"), env=environment)
+    before = run(*suite(tmp_path, "time.sleep(0.01)"), env=environment)  # so that it is held for a moment
     assert (before.returncode, b"2 passed" in before.stdout) == (3, True)
     said = told(before)
     assert "shop-1 (postgres@postgres, " in said

@@ -53,7 +53,7 @@ def told(*happened: Event, sessions: int = 3, blocks: int = 0) -> str:
     for event in happened:
         reporter.emit(event)
     reports = reporter.ledger.reports()
-    return verdict(Figures(leaked(reports, tally), sessions, blocks), reports, tally)
+    return verdict(Figures(leaked(reports), sessions, blocks), reports, tally)
 
 
 def test_a_culprit_has_a_paragraph_and_a_row() -> None:
@@ -85,7 +85,7 @@ def test_a_transaction_counts_once_whether_it_was_flagged_or_not() -> None:
     assert told(flag(), abandon(flagged=True), abandon(other(), flagged=False)).startswith(
         "pgleash: 2 leaks of 1 client in 3 sessions\n"
     )
-    assert "  count       2 transactions, held 2.0 s, 2 left open\n" in told(
+    assert "  count       2 transactions, held 4.0 s together, 2.0 s at most, 2 left open\n" in told(
         flag(), abandon(flagged=True), abandon(other(), flagged=False)
     )
     assert told(flag(), flag(other("jobs"))).startswith("pgleash: 2 leaks of 2 clients in 3 sessions\n")

@@ -10,6 +10,7 @@ from proxy.report.events.facts import (
 )
 from proxy.report.events.of_clients import (
     AttributionUnavailable,
+    BlastRadiusUnavailable,
     ClientExhausted,
     ClientMistake,
     DirtyCheckout,
@@ -55,6 +56,7 @@ from proxy.report.events.of_the_proxy import (
 __all__ = [
     "AttributionUnavailable",
     "Blast",
+    "BlastRadiusUnavailable",
     "CancelDropped",
     "ChannelBindingRefused",
     "ChannelBindingUnavailable",

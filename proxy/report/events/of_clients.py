@@ -1,8 +1,9 @@
 """Events about what clients do wrong besides holding transactions open."""
 
 import dataclasses
+from typing import ClassVar
 
-from proxy.report.event import Event, key
+from proxy.report.event import Event, Level, key
 from proxy.report.events.facts import Client, Session, TransactionFacts
 
 
@@ -116,6 +117,13 @@ class AttributionUnavailable(Event):
     """Something that would name culprits better cannot be had; each reason is told once."""
 
     event = "attribution.unavailable"
-    level = "info"
+    level: ClassVar[Level] = "info"
     what: str = key("attribution.what")
     reason: str = key("error.message")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlastRadiusUnavailable(AttributionUnavailable):
+    """The same for what was asked for by an option: somebody has to mend it."""
+
+    level = "warning"

@@ -95,6 +95,7 @@ class LeakAbandoned(LeakEvent):
     level: ClassVar[Level] = "warning"
     how: str = key("leak.how")
     running: str = key("leak.running")
+    repeated: int | None = key("leak.repeated", None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
