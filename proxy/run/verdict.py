@@ -19,6 +19,7 @@ _went: Final = {
     "timeout": "was lost without ending it",
     LEFT: "still had it open when the command had ended",
 }
+NO_WAY: Final = "no session got through to the server, so nothing was watched; what pgleash was told:"
 NOTHING_SEEN: Final = (
     "no session came through pgleash, so nothing was watched: "
     "does the command connect by DATABASE_URL, or by PGHOST and PGPORT?"
@@ -56,17 +57,17 @@ def verdict(figures: Figures, reports: list[LeakReport], tally: Tally) -> str:
         reports: the ledger.
         tally: what happened.
     """
-    parts = [f"pgleash: {_headline(figures, reports)}\n"]
+    parts = [f"pgleash: {_headline(figures, reports, tally)}\n"]
     parts += [_paragraph(report, tally) for report in reports[:MAX_PARAGRAPHS]]
     parts += [f"{ledger_table(reports)}\n"] if reports else []
     notices = "".join(_notices(tally))
     return "\n".join([*parts, notices] if notices else parts)
 
 
-def _headline(figures: Figures, reports: list[LeakReport]) -> str:
+def _headline(figures: Figures, reports: list[LeakReport], tally: Tally) -> str:
     sessions = _count(figures.sessions, "session")
     if not figures.sessions:
-        return NOTHING_SEEN
+        return NO_WAY if tally.notices else NOTHING_SEEN
     if not figures.leaked:
         return f"no leak in {sessions} and {_count(figures.blocks, 'transaction block')}"
     clients = len({report.client for report in reports})
