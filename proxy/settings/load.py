@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 from proxy.errors import SettingsError
 from proxy.settings.clear import in_the_clear
 from proxy.settings.model import Settings
+from proxy.settings.order import out_of_order
 from proxy.settings.rules import EXAMPLE, Match, Rule
 from proxy.settings.stamp import Stamp, stamp
 from proxy.settings.values import Model
@@ -112,6 +113,7 @@ def load(path: str | None, environment: Mapping[str, str], flags: Mapping[str, s
     unknown = [name for name in environment if name.startswith(PREFIX) and name not in known.keys() | NOT_OPTIONS]
     settings = _validate(tree, origin)
     warnings = [_unknown_variable(name, list(known)) for name in sorted(unknown)] + in_the_clear(settings)
+    warnings += out_of_order(settings)
     return Loaded(settings, warnings, path or None, state)
 
 
