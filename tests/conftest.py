@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,12 @@ ROOM = 4 << 30  # bytes: ten servers with all the WAL that the tests make take a
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, action="store_true", help="write docs/compatibility.md, though not everything is run")
+
+
+def pytest_configure() -> None:
+    """Let SIGINT end programs, also where a shell has started us in the background, which ignores it for all of us."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
