@@ -208,6 +208,8 @@ class Guard:
             elif self.enforcer.act(verdict.action, cause, now):
                 return NEVER
         wake = min(verdict.wake, self.enforcer.bars_end(now))
+        if hold is None:  # when the server has answered, another rule may hold, and nobody calls
+            wake = min(wake, now + self._earliest)
         if hold is not None and self._session.unsent():  # when it has gone, nobody calls
             wake = min(wake, now + SAMPLE_EVERY)
         return min(wake, now + LOST_EVERY) if lost is None else wake

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.report.events import LeakEvent
+from proxy.report.events import LeakEvent, LeakFlagged
 from tests import messages as m
 from tests.leash.fake import FakeSession
 
@@ -365,3 +365,17 @@ def test_a_client_whose_host_is_lost_has_abandoned_its_transaction() -> None:
     assert session.names() == ["leak.flagged", "leak.abandoned"]
     assert session.last().how == "timeout"
     assert session.loop.pending == 0
+
+
+def test_a_rule_that_comes_to_match_while_the_server_works_is_not_missed() -> None:
+    """The deadline of an earlier request passes when the statement that has the tag waits behind BEGIN."""
+    rule = {"name": "jobs", "match": {"tags": {"job": "*"}}, "flag_after": 1.0}
+    session = FakeSession(rules=[rule])
+    session.client(m.query("SELECT 1"))
+    session.server(m.queried("SELECT 1", "I"))
+    session.loop.advance(0.9)
+    session.client(m.run("BEGIN") + m.run("UPDATE a SET b = 1 /*job='nightly'*/") + m.SYNC)
+    session.loop.advance(0.2)
+    session.server(m.ran("BEGIN") + m.ran("UPDATE 1") + m.ready("T"))
+    session.loop.advance(3.0)
+    assert [event.leak.rule for event in session.events if isinstance(event, LeakFlagged)] == ["jobs"]
