@@ -10,7 +10,7 @@ from proxy.leash.holding import Holding, Sockets
 from proxy.leash.leak import Cause, OpenLeak
 from proxy.leash.policy import Action
 from proxy.leash.safety import unsafe
-from proxy.leash.telling import Connected, Telling
+from proxy.leash.telling import Connected, Named, Telling
 from proxy.leash.watch import Watch
 from proxy.report import events, summary
 from proxy.settings import NEVER
@@ -22,11 +22,8 @@ TRY_AGAIN: Final = 0.2  # seconds until what was not safe may be
 Observer = Callable[[bytes, float], None]
 
 
-class Leashed(Sockets, Connected, Protocol):
+class Leashed(Sockets, Connected, Named, Protocol):
     """What the guard asks of a session, and asks it to do."""
-
-    def facts(self) -> events.Session:
-        """Who this is."""
 
     def observe(self, frontend: Observer, backend: Observer) -> None:
         """Show bytes to these from now on."""

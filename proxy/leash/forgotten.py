@@ -12,7 +12,7 @@ from proxy.leash import words
 from proxy.leash.clients import Member
 from proxy.leash.describer import Describer
 from proxy.leash.rules import Ruling
-from proxy.leash.telling import Telling
+from proxy.leash.telling import Named, Telling
 from proxy.leash.watch import Watch
 from proxy.report import events, summary
 from proxy.settings import NEVER
@@ -22,11 +22,8 @@ SESSION_LOCK: Final = b"advisory_lock"  # pg_advisory_lock(), pg_try_advisory_lo
 LOOK_AGAIN: Final = 0.1  # of the limit: others have to have been used since the last look, not long ago
 
 
-class Session(Protocol):
+class Session(Named, Protocol):
     """What is asked of a session."""
-
-    def facts(self) -> events.Session:
-        """Who this is."""
 
     def terminate(self, words: bytes) -> None:
         """End the session with these last words to the client."""

@@ -1,18 +1,9 @@
 """Counts how one session's transaction blocks went, for the advice: on the way of every one, so next to nothing."""
 
-from typing import Protocol
-
-from proxy.report import events
+from proxy.leash.telling import Named
 from proxy.report.habits import AllHabits, Habits
 from proxy.wire.flow import MessageFlow
 from proxy.wire.transaction import COMMIT, Transaction
-
-
-class Session(Protocol):
-    """What is asked of a session."""
-
-    def facts(self) -> events.Session:
-        """Who this is."""
 
 
 class Habit:
@@ -26,7 +17,7 @@ class Habit:
 
     __slots__ = ("_flow", "_habits", "_name", "_of_client", "_session")
 
-    def __init__(self, flow: MessageFlow, habits: AllHabits, session: Session) -> None:
+    def __init__(self, flow: MessageFlow, habits: AllHabits, session: Named) -> None:
         self._flow = flow
         self._habits = habits
         self._session = session

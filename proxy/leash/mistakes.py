@@ -1,20 +1,11 @@
 """Tells of what a client does wrong without holding anything: its transactions are not where it believes them to be."""
 
-from typing import Protocol
-
 from proxy.leash.describer import Describer
-from proxy.leash.telling import Telling
+from proxy.leash.telling import Named, Telling
 from proxy.report import events, summary
 from proxy.report.seldom import Seldom
 from proxy.wire.flow import MessageFlow
 from proxy.wire.mistake import Mistake
-
-
-class Session(Protocol):
-    """What is asked of a session."""
-
-    def facts(self) -> events.Session:
-        """Who this is."""
 
 
 class Mistakes:
@@ -29,7 +20,7 @@ class Mistakes:
 
     __slots__ = ("_describer", "_flow", "_seldom", "_session", "_telling")
 
-    def __init__(self, flow: MessageFlow, describer: Describer, session: Session, telling: Telling) -> None:
+    def __init__(self, flow: MessageFlow, describer: Describer, session: Named, telling: Telling) -> None:
         self._flow = flow
         self._describer = describer
         self._session = session

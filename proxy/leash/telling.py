@@ -14,6 +14,13 @@ from proxy.report.event import Event
 from proxy.report.reporter import Reporter
 
 
+class Named(Protocol):
+    """A session that says whose it is."""
+
+    def facts(self) -> events.Session:
+        """Who this is."""
+
+
 class Connected(Protocol):
     """What is asked of a session."""
 
