@@ -15,7 +15,6 @@ STRENGTH: Final = (
     UpstreamTlsMode.DISABLE, UpstreamTlsMode.ALLOW, UpstreamTlsMode.PREFER, UpstreamTlsMode.REQUIRE,
     UpstreamTlsMode.VERIFY_CA, UpstreamTlsMode.VERIFY_FULL,
 )  # fmt: skip
-VERIFYING: Final = STRENGTH[-2:]
 # What asyncpg and node-postgres write besides libpq's words.
 OTHER_WORDS: Final = {
     "true": UpstreamTlsMode.REQUIRE, "1": UpstreamTlsMode.REQUIRE, "no-verify": UpstreamTlsMode.REQUIRE,
